@@ -1,0 +1,289 @@
+/* The operations on tensors that transformers, SAEs and recovery are written in.
+ *
+ * Each call records one or a few dispatches (see record.h); shapes are checked and a
+ * mistake is fatal, a device limit is the recorder's error. Tensors are float32
+ * unless said otherwise. Names: R rows (tokens) of a pass, d width, H query heads,
+ * K key/value heads, hd head width, f MLP width, V vocabulary, F features, S the
+ * number of independent sequences of a batch.
+ *
+ * Gradients. `dy` is the gradient of the objective by y. A backward pass may carry G
+ * gradients at once (Jacobian probes): gradient tensors then have G*R rows, row
+ * g*R + r belonging to forward row r; saved forward tensors keep R rows and are read
+ * at row (i mod R). G follows from the shapes.
+ *
+ * Sums run in a fixed order in float32: the same device and driver repeat to the bit.
+ */
+#ifndef REBOUND_OPS_H
+#define REBOUND_OPS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "compute/record.h"
+#include "compute/tensor.h"
+
+enum op_act {
+	OP_ACT_NONE,
+	OP_ACT_GELU, /* exact, with erf */
+	OP_ACT_GELU_TANH,
+	OP_ACT_SILU,
+	OP_ACT_RELU,
+};
+
+enum op_norm {
+	OP_NORM_NONE,
+	OP_NORM_LAYER,	  /* (x - mean) / sqrt(var + eps) * w + b; b may be absent */
+	OP_NORM_RMS,	  /* x / sqrt(mean x^2 + eps) * w */
+	OP_NORM_RMS_PLUS, /* x / sqrt(mean x^2 + eps) * (1 + w) */
+};
+
+/* ---- products with a weight matrix (ops_linear.c) ---- */
+
+enum op_layout {
+	OP_OUT_IN, /* w[N, K]: y = x w^T  (Hugging Face Linear forward; GPT-2 backward) */
+	OP_IN_OUT, /* w[K, N]: y = x w    (GPT-2's Conv1D forward; Linear backward) */
+};
+
+/* What is done besides the product; zeroed: nothing. In this order:
+ *   x' = norm(x)                              if norm
+ *   v  = x' W + bias                          (bias [1, N])
+ *   pre = v                                   if pre exists ([R, N])
+ *   v  = act(v)
+ *   v *= back_act'(back_pre[row mod rows])    if back_pre exists ([R0, N])
+ *   y  = v + residual[row]                    if residual exists ([R, N], may be y) */
+struct op_linear {
+	enum op_norm norm;
+	struct tensor norm_w, norm_b;
+	double norm_eps;
+	struct tensor bias;
+	struct tensor pre;
+	enum op_act act;
+	enum op_act back_act;
+	struct tensor back_pre;
+	struct tensor residual;
+};
+/* y [R, N], x [R, K], w float32, bfloat16 or float16 of any size (split over the
+ * device's binding limit). `extra` may be NULL. Any R, N, K >= 1. */
+void op_linear(struct recorder *rec, struct tensor y, struct tensor x, struct tensor w, enum op_layout layout,
+	       const struct op_linear *extra);
+
+/* y[r, j] = x[r, :] . w[ids[j], :] for n ids (u32 [1, n], each < rows of w, checked by
+ * the host when they were made): only the logits that an objective reads. */
+void op_linear_gather(struct recorder *rec, struct tensor y, struct tensor x, struct tensor w, struct tensor ids);
+/* dx[r, :] = sum_j dy[r, j] w[ids[j], :] */
+void op_linear_gather_back(struct recorder *rec, struct tensor dx, struct tensor dy, struct tensor w,
+			   struct tensor ids);
+
+/* x[r, :] = wte[ids[r], :] * scale (+ wpe[positions[r], :] if wpe exists); ids u32
+ * [1, R]; positions are column 1 of the row table below. */
+void op_embed(struct recorder *rec, struct tensor x, struct tensor ids, struct tensor rows, struct tensor wte,
+	      struct tensor wpe, double scale);
+
+/* ---- norms, attention, gated MLPs (ops_norm.c, ops_attention.c) ---- */
+
+/* y, x [R, d]; w, b [1, d]. Also for heads: x seen as [R*H, hd]. */
+void op_norm(struct recorder *rec, struct tensor y, struct tensor x, enum op_norm kind, struct tensor w,
+	     struct tensor b, double eps);
+/* dx = back(dy) + residual (absent: none; may be dx). dx, dy [G*R, d], x [R, d]. */
+void op_norm_back(struct recorder *rec, struct tensor dx, struct tensor dy, struct tensor x, enum op_norm kind,
+		  struct tensor w, double eps, struct tensor residual);
+
+/* The row table: u32 [R, 2], {sequence, position} of each row. Rows are ordered by
+ * sequence, then position; the rows of one sequence have consecutive positions. The
+ * cache of a layer, keys and values each [S*context, K*hd], holds position p of
+ * sequence s in row s*context + p. A pass over late positions only reads what earlier
+ * passes left there. */
+enum op_qkv_order {
+	OP_QKV_CONCAT,	/* q | k | v, each head-major (also what three products into one tensor give) */
+	OP_QKV_BY_HEAD, /* (head, {q, k, v}, hd) (NeoX; H == K) */
+};
+struct op_attention {
+	int heads, kv_heads, head_dim;
+	enum op_qkv_order order;
+	int64_t context; /* cache rows of a sequence */
+	/* rotation of the first rope_dims of each head, in halves; 0: none */
+	int rope_dims;
+	struct tensor rope_inverse; /* [1, rope_dims/2] float32: inv_i */
+	double rope_scale;	    /* multiplies cos and sin */
+	/* per-head norm of q and k before the rotation */
+	enum op_norm qk_norm;
+	struct tensor q_norm_w, k_norm_w; /* [1, hd] */
+	double qk_norm_eps;
+	double score_scale;
+	double softcap; /* 0: none */
+	int window;	/* keys visible including the query's own; 0: all */
+};
+/* Splits qkv [R, (H+2K)*hd] (biases already added), normalises and rotates q and k,
+ * writes q [R, H*hd] and the rows' keys and values into the cache. */
+void op_qkv(struct recorder *rec, struct tensor q, struct tensor k_cache, struct tensor v_cache, struct tensor qkv,
+	    struct tensor rows, const struct op_attention *a);
+/* The reverse: dqkv [G*R, (H+2K)*hd] from dq [G*R, H*hd], dk, dv [G*R, K*hd] (by the
+ * rotated keys in the cache). qkv as given to op_qkv. */
+void op_qkv_back(struct recorder *rec, struct tensor dqkv, struct tensor dq, struct tensor dk, struct tensor dv,
+		 struct tensor qkv, struct tensor rows, const struct op_attention *a);
+/* out [R, H*hd] = softmax(mask(cap(q k^T scale))) v over the cached keys; lse [R, H]
+ * is the log of the softmax's denominator (for the backward pass). Any number of keys;
+ * nothing of size R*T*H is kept. */
+void op_attention(struct recorder *rec, struct tensor out, struct tensor lse, struct tensor q, struct tensor k_cache,
+		  struct tensor v_cache, struct tensor rows, const struct op_attention *a);
+/* Gradients by q and by the keys and values of the rows of this pass (those of earlier
+ * positions are constants). dout [G*R, H*hd]. */
+void op_attention_back(struct recorder *rec, struct tensor dq, struct tensor dk, struct tensor dv, struct tensor dout,
+		       struct tensor q, struct tensor k_cache, struct tensor v_cache, struct tensor out,
+		       struct tensor lse, struct tensor rows, const struct op_attention *a);
+
+/* a [R, f] = act(gate) * up, gate_up [R, 2f] = gate | up. */
+void op_glu(struct recorder *rec, struct tensor a, struct tensor gate_up, enum op_act act);
+void op_glu_back(struct recorder *rec, struct tensor dgate_up, struct tensor da, struct tensor gate_up,
+		 enum op_act act);
+
+/* y = cap tanh(x / cap), elementwise; dx = dy (1 - (y/cap)^2). y may be x. */
+void op_softcap(struct recorder *rec, struct tensor y, struct tensor x, double cap);
+void op_softcap_back(struct recorder *rec, struct tensor dx, struct tensor dy, struct tensor y, double cap);
+
+/* y = a + scale * b, elementwise; b may have fewer rows (read at row mod rows of b). y
+ * may be a or b (where b has as many rows). */
+void op_add(struct recorder *rec, struct tensor y, struct tensor a, struct tensor b, double scale);
+/* y[i, :] (+)= x[index[i], :] for the n rows in index (u32 [1, n]); and the reverse:
+ * y[index[i], :] += x[i, :], indices distinct. */
+void op_gather_rows(struct recorder *rec, struct tensor y, struct tensor x, struct tensor index);
+void op_scatter_add_rows(struct recorder *rec, struct tensor y, struct tensor x, struct tensor index);
+/* y[s, :] = mean of the rows of x whose sequence is s and position >= first (probe
+ * pooling); back: dx[r, :] = dy[s(r), :] / n_s for those rows, else 0. */
+void op_pool(struct recorder *rec, struct tensor y, struct tensor x, struct tensor rows, int64_t first);
+void op_pool_back(struct recorder *rec, struct tensor dx, struct tensor dy, struct tensor rows, int64_t first);
+
+/* ---- sparse autoencoders (ops_sae.c) ---- */
+
+enum op_sae_act {
+	OP_SAE_RELU,
+	OP_SAE_TANH_RELU, /* tanh(relu(h)) */
+	OP_SAE_JUMPRELU,  /* relu(h) where h > threshold, strictly */
+};
+/* z [R, n] from pre-activations h [R, n]; threshold [1, n] (jumprelu only). */
+void op_sae_activate(struct recorder *rec, struct tensor z, struct tensor h, enum op_sae_act act,
+		     struct tensor threshold);
+/* dh [G*R, n] from dz; through active latents only, no gradient by the threshold. */
+void op_sae_activate_back(struct recorder *rec, struct tensor dh, struct tensor dz, struct tensor h,
+			  enum op_sae_act act, struct tensor threshold);
+
+enum op_clamp_mode {
+	OP_CLAMP_SET,	       /* c */
+	OP_CLAMP_SET_ACTIVE,   /* c if a > 0 else a */
+	OP_CLAMP_SCALE,	       /* c a */
+	OP_CLAMP_SCALE_ACTIVE, /* c a if a > 0 else a */
+	OP_CLAMP_ABLATE,       /* 0 */
+	OP_CLAMP_FLOOR,	       /* max(a, c) */
+};
+/* METHOD 2, for n selected features: move[r, i] = clamp_i(z[r, i]) - z[r, i] on rows
+ * with on[r] != 0, else 0. modes u32 [1, n], values [1, n], on u32 [1, R]. */
+void op_clamp(struct recorder *rec, struct tensor move, struct tensor z, struct tensor modes, struct tensor values,
+	      struct tensor on);
+/* dz [G*R, n] = dmove * (d clamp / d a - 1) on those rows. */
+void op_clamp_back(struct recorder *rec, struct tensor dz, struct tensor dmove, struct tensor z, struct tensor modes,
+		   struct tensor values, struct tensor on);
+/* The same on a full feature tensor z [R, F], in place, for the features listed in
+ * index (u32 [1, n]); z_full is changed on rows that are on. */
+void op_clamp_full(struct recorder *rec, struct tensor z_full, struct tensor index, struct tensor modes,
+		   struct tensor values, struct tensor on);
+
+/* ---- recovery (ops_recover.c) ---- */
+
+/* The objective J of each sequence is a weighted sum of terms over "reads", numbers
+ * read from logits:
+ *   LOGIT   logits[row, column]
+ *   LOGPROB logits[row, column] - logsumexp(logits[row, :])
+ *   SUM     sum of logits[row, :]
+ * Where only LOGIT occurs, `logits` may hold just the gathered columns. */
+enum op_read_kind { OP_READ_LOGIT, OP_READ_LOGPROB, OP_READ_SUM };
+struct op_read {
+	uint32_t kind, row, column, unused;
+};
+enum op_term_kind {
+	OP_TERM_LINEAR,	       /* sum_i coefficient[i] read[i], i in the term's range */
+	OP_TERM_CROSS_ENTROPY, /* read[first] - logsumexp of the range (choice_ce) */
+	OP_TERM_MARGIN,	       /* read[first] - max of the rest of the range */
+	OP_TERM_MEAN_MARGIN,   /* mean of group 0 - max over the other groups' means; a read's
+				  `coefficient` is its group number */
+};
+struct op_term {
+	uint32_t kind, sequence, first, count; /* reads [first, first + count) */
+	float weight;
+	uint32_t groups; /* MEAN_MARGIN */
+	uint32_t unused[2];
+};
+struct op_objective {
+	struct tensor reads;	    /* u32 [n, 4]: struct op_read */
+	struct tensor coefficients; /* [1, n] */
+	struct tensor terms;	    /* u32 [m, 8]: struct op_term */
+	bool normalised;	    /* LOGPROB or SUM occurs: logits are over the whole vocabulary */
+};
+/* J [1, S] and dlogits (shape of logits) = dJ/dlogits; values [1, n] receives the
+ * reads. softcap: the logits were capped already by op_softcap (dlogits is by the
+ * capped ones). `scratch` [Q, 2] for the rows' logsumexp and sum. */
+void op_objective(struct recorder *rec, struct tensor J, struct tensor dlogits, struct tensor values,
+		  struct tensor logits, struct tensor scratch, const struct op_objective *o);
+
+/* Drift of the defended features at the monitored rows, all sequences apart. Rows of z,
+ * z_ref [M, n] belong to sequence owner[row] (u32 [1, M]).
+ *   change = z - z_ref
+ *   loss[s]: the drift penalty of METHOD 4 and 5, of the kind:
+ *     OP_DRIFT_L2           ||change||
+ *     OP_DRIFT_RAW_MSE      mean change^2
+ *     OP_DRIFT_RELATIVE_MSE mean change^2 / (mean z_ref^2 + 1e-6)
+ *     OP_DRIFT_RELATIVE_L2  sum change^2 / (sum z_ref^2 + 1e-6)
+ *   dz = scale * dloss/dz (0 where the norm is 0). */
+enum op_drift_kind { OP_DRIFT_L2, OP_DRIFT_RAW_MSE, OP_DRIFT_RELATIVE_MSE, OP_DRIFT_RELATIVE_L2 };
+void op_drift(struct recorder *rec, struct tensor loss, struct tensor dz, struct tensor change, struct tensor z,
+	      struct tensor z_ref, struct tensor owner, enum op_drift_kind kind, double scale);
+/* norm[s] = ||x of sequence s||; dx = scale * x / norm (0 at 0): the decode penalty
+ * and the penalty on delta. dx may be absent. */
+void op_group_norm(struct recorder *rec, struct tensor norm, struct tensor dx, struct tensor x, struct tensor owner,
+		   double scale);
+
+/* P [n, d] = -(A^T A + ridge I)^-1 A^T for A^T given as rows [n, d] (the defended
+ * encoder directions), by Cholesky; n <= 512. Then projecting g is
+ * g + (g P^T) A^T: two op_linear. scratch [n, n]. A matrix that is not positive definite
+ * in float32 gives NaN in P, which the caller checks. */
+void op_projector(struct recorder *rec, struct tensor p, struct tensor a, struct tensor scratch, double ridge);
+
+/* One optimiser step for each sequence (METHOD 4): Adam (b1 .9, b2 .999, eps 1e-8, bias
+ * corrected) on the projected gradient g of the loss (to be minimised), then, if
+ * `project`, nothing more here (the caller projects delta and calls op_budget),
+ * otherwise the rescaling onto the budget: delta *= budget / (norm + 1e-8) if norm >
+ * budget. Rows of delta, m, v, g [P, d] belong to sequence owner[row]. `step` u32 [1, 1]
+ * counts from 0 and is incremented by op_metrics. rate, budget [1, S]. */
+void op_adam(struct recorder *rec, struct tensor delta, struct tensor m, struct tensor v, struct tensor g,
+	     struct tensor owner, struct tensor step, struct tensor rate, struct tensor budget, bool rescale);
+void op_budget(struct recorder *rec, struct tensor delta, struct tensor owner, struct tensor budget);
+
+/* What a step leaves in the ring, per sequence (CLI.md, history). Written before the
+ * update. */
+enum op_metric {
+	OP_METRIC_OBJECTIVE,
+	OP_METRIC_LOSS,
+	OP_METRIC_DRIFT,	/* ||change|| */
+	OP_METRIC_DECODE_DRIFT, /* ||change W_dec|| */
+	OP_METRIC_DELTA,	/* ||delta|| */
+	OP_METRIC_GRADIENT,
+	OP_METRIC_PROJECTED,
+	OP_METRIC_COSINE,     /* of the raw and the projected gradient; 0 if either is 0 */
+	OP_METRIC_PENALTY,    /* the drift penalty, unweighted */
+	OP_METRIC_COUNT = 16, /* room for more */
+};
+struct op_metrics {
+	struct tensor J;			 /* [1, S] */
+	struct tensor g_raw, g_projected, delta; /* [P, d] */
+	struct tensor owner;			 /* of their rows */
+	struct tensor change;			 /* [M, n] or absent */
+	struct tensor decoded;			 /* [M, d]: change W_dec, or absent */
+	struct tensor monitor_owner;
+	struct tensor penalty;				/* [1, S] or absent */
+	double lambda_act, lambda_decode, lambda_delta; /* loss = -J + these times penalty, decode drift, ||delta|| */
+};
+/* ring [steps, S*OP_METRIC_COUNT]: row (step mod steps) is written; trace [steps, P*d],
+ * if it exists, receives delta in the same row; then step is incremented. */
+void op_metrics(struct recorder *rec, struct tensor ring, struct tensor trace, struct tensor step,
+		const struct op_metrics *m);
+
+#endif
