@@ -6,6 +6,9 @@
 
 #include "compute/base/text.h"
 
+#undef error_set
+#undef error_prefix
+
 enum status error_set_v(struct error *error, enum status status, const char *format, va_list args)
 {
 	if (!error)
