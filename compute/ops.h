@@ -144,10 +144,16 @@ void op_softcap_back(struct recorder *rec, struct tensor dx, struct tensor dy, s
 /* y = a + scale * b, elementwise; b may have fewer rows (read at row mod rows of b). y
  * may be a or b (where b has as many rows). */
 void op_add(struct recorder *rec, struct tensor y, struct tensor a, struct tensor b, double scale);
-/* y[i, :] (+)= x[index[i], :] for the n rows in index (u32 [1, n]); and the reverse:
- * y[index[i], :] += x[i, :], indices distinct. */
-void op_gather_rows(struct recorder *rec, struct tensor y, struct tensor x, struct tensor index);
-void op_scatter_add_rows(struct recorder *rec, struct tensor y, struct tensor x, struct tensor index);
+/* y[r, :] = on[r] ? alpha a[r, :] + (1 - alpha) b[r, :] : a[r, :]; y may be a. on u32
+ * [1, R0] is read at row mod R0. (A clamp that drops or scales the SAE's error; b absent
+ * counts as zero, which is the backward pass by a.) */
+void op_blend(struct recorder *rec, struct tensor y, struct tensor a, struct tensor b, struct tensor on, double alpha);
+/* y[i, :] = x[index[i], :] for the n rows in index (u32 [1, n]); and the reverse:
+ * y[index[i], :] += x[i, :], indices distinct. With G gradients (y has G times the rows
+ * that index addresses, x G*n rows) every replica is done; `stride` is the number of
+ * rows of one replica of y (scatter) or x (gather). */
+void op_gather_rows(struct recorder *rec, struct tensor y, struct tensor x, struct tensor index, int64_t stride);
+void op_scatter_add_rows(struct recorder *rec, struct tensor y, struct tensor x, struct tensor index, int64_t stride);
 /* y[s, :] = mean of the rows of x whose sequence is s and position >= first (probe
  * pooling); back: dx[r, :] = dy[s(r), :] / n_s for those rows, else 0. */
 void op_pool(struct recorder *rec, struct tensor y, struct tensor x, struct tensor rows, int64_t first);
@@ -224,21 +230,34 @@ struct op_objective {
 void op_objective(struct recorder *rec, struct tensor J, struct tensor dlogits, struct tensor values,
 		  struct tensor logits, struct tensor scratch, const struct op_objective *o);
 
-/* Drift of the defended features at the monitored rows, all sequences apart. Rows of z,
- * z_ref [M, n] belong to sequence owner[row] (u32 [1, M]).
- *   change = z - z_ref
- *   loss[s]: the drift penalty of METHOD 4 and 5, of the kind:
- *     OP_DRIFT_L2           ||change||
- *     OP_DRIFT_RAW_MSE      mean change^2
- *     OP_DRIFT_RELATIVE_MSE mean change^2 / (mean z_ref^2 + 1e-6)
- *     OP_DRIFT_RELATIVE_L2  sum change^2 / (sum z_ref^2 + 1e-6)
- *   dz = scale * dloss/dz (0 where the norm is 0). */
+/* Numbers of several hooked layers and sequences lie one behind the other in a flat
+ * tensor [1, N]. A segment, u32 [count, 4] = {first, count, sequence, 0}, is the
+ * contiguous part of one layer and sequence; what no segment covers is padding. */
+
+/* Drift of the defended features, all sequences apart. z, z_ref, change, dz are flat
+ * [1, N] and share the segments.
+ *   change = z - z_ref (0 in padding)
+ *   loss[s], the drift penalty (METHOD 4 and 5), by kind:
+ *     OP_DRIFT_L2           the norm of all of the sequence's changes together
+ *     OP_DRIFT_RAW_MSE      sum over its segments of weight * sum change^2 / entries
+ *     OP_DRIFT_RELATIVE_MSE ... of weight * (sum change^2 / entries) / (reference / entries + 1e-6)
+ *     OP_DRIFT_RELATIVE_L2  ... of weight * sum change^2 / (reference + 1e-6)
+ *   dz = scale * dloss/dz (0 where the norm is 0; 0 in padding).
+ * A segment holds only the entries that delta can move; `entries` and `reference` are
+ * the number and the sum of z_ref^2 of all monitored ones, `weight` is 1 / layers. */
 enum op_drift_kind { OP_DRIFT_L2, OP_DRIFT_RAW_MSE, OP_DRIFT_RELATIVE_MSE, OP_DRIFT_RELATIVE_L2 };
+struct op_drift {
+	struct tensor segments;			  /* u32 [count, 4] */
+	struct tensor entries, reference, weight; /* [1, count] */
+	enum op_drift_kind kind;
+	double scale;
+};
 void op_drift(struct recorder *rec, struct tensor loss, struct tensor dz, struct tensor change, struct tensor z,
-	      struct tensor z_ref, struct tensor owner, enum op_drift_kind kind, double scale);
-/* norm[s] = ||x of sequence s||; dx = scale * x / norm (0 at 0): the decode penalty
- * and the penalty on delta. dx may be absent. */
-void op_group_norm(struct recorder *rec, struct tensor norm, struct tensor dx, struct tensor x, struct tensor owner,
+	      struct tensor z_ref, const struct op_drift *d);
+/* norm[s] = length of all of sequence s's segments of x together ([1, S]); dx = scale *
+ * x / norm (0 at 0, 0 in padding): the decode penalty and the penalty on delta. dx may
+ * be absent. */
+void op_group_norm(struct recorder *rec, struct tensor norm, struct tensor dx, struct tensor x, struct tensor segments,
 		   double scale);
 
 /* P [n, d] = -(A^T A + ridge I)^-1 A^T for A^T given as rows [n, d] (the defended
@@ -248,14 +267,18 @@ void op_group_norm(struct recorder *rec, struct tensor norm, struct tensor dx, s
 void op_projector(struct recorder *rec, struct tensor p, struct tensor a, struct tensor scratch, double ridge);
 
 /* One optimiser step for each sequence (METHOD 4): Adam (b1 .9, b2 .999, eps 1e-8, bias
- * corrected) on the projected gradient g of the loss (to be minimised), then, if
- * `project`, nothing more here (the caller projects delta and calls op_budget),
- * otherwise the rescaling onto the budget: delta *= budget / (norm + 1e-8) if norm >
- * budget. Rows of delta, m, v, g [P, d] belong to sequence owner[row]. `step` u32 [1, 1]
- * counts from 0 and is incremented by op_metrics. rate, budget [1, S]. */
+ * corrected) on the projected gradient g of the loss (to be minimised); then, if
+ * `rescale`, onto the budget: delta *= budget / (norm + 1e-8) if norm > budget
+ * (otherwise the caller projects delta and calls op_budget). delta, m, v, g are [P, d]
+ * seen flat; `segments` (in elements) says whose they are. `step` u32 [1, 1] counts from
+ * 0 and is incremented by op_metrics, which runs before this: the step that is being
+ * made is number *step (1 for the first). rate, budget [1, S]. */
 void op_adam(struct recorder *rec, struct tensor delta, struct tensor m, struct tensor v, struct tensor g,
-	     struct tensor owner, struct tensor step, struct tensor rate, struct tensor budget, bool rescale);
-void op_budget(struct recorder *rec, struct tensor delta, struct tensor owner, struct tensor budget);
+	     struct tensor segments, struct tensor step, struct tensor rate, struct tensor budget, bool rescale);
+void op_budget(struct recorder *rec, struct tensor delta, struct tensor segments, struct tensor budget);
+/* delta -= rate * g, then the budget: a correction step (METHOD 5). rate [1, S]. */
+void op_descend(struct recorder *rec, struct tensor delta, struct tensor g, struct tensor segments, struct tensor rate,
+		struct tensor budget);
 
 /* What a step leaves in the ring, per sequence (CLI.md, history). Written before the
  * update. */
@@ -273,11 +296,10 @@ enum op_metric {
 };
 struct op_metrics {
 	struct tensor J;			 /* [1, S] */
-	struct tensor g_raw, g_projected, delta; /* [P, d] */
-	struct tensor owner;			 /* of their rows */
-	struct tensor change;			 /* [M, n] or absent */
-	struct tensor decoded;			 /* [M, d]: change W_dec, or absent */
-	struct tensor monitor_owner;
+	struct tensor g_raw, g_projected, delta; /* [P, d]; the gradients are of the loss to be minimised */
+	struct tensor delta_segments;
+	struct tensor change, change_segments;		/* flat, or absent (0 is reported) */
+	struct tensor decoded, decoded_segments;	/* change W_dec, flat, or absent */
 	struct tensor penalty;				/* [1, S] or absent */
 	double lambda_act, lambda_decode, lambda_delta; /* loss = -J + these times penalty, decode drift, ||delta|| */
 };
