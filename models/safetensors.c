@@ -214,6 +214,10 @@ static enum status read_header(struct safetensors *file, struct error *error)
 	uint64_t length = 0;
 	for (int i = 7; i >= 0; i--)
 		length = length << 8 | map->data[i];
+	if (map->size >= 20 && memcmp(map->data, "version https://git-", 20) == 0)
+		return error_set(error, STATUS_INVALID,
+				 "'%s' is a Git LFS pointer, not a safetensors file; fetch the file itself",
+				 file->path);
 	if (length > HEADER_LIMIT)
 		return error_set(error, STATUS_INVALID,
 				 "'%s': header too large: %llu bytes are announced, at most %d are accepted (is this a "

@@ -78,8 +78,10 @@ static enum status find_directory(const struct zip_file *zip, struct directory *
 {
 	const struct file_map *map = &zip->map;
 	if (map->size < 4 || memcmp(map->data, "PK", 2) != 0)
-		return error_set(error, STATUS_INVALID, "'%s' is not a zip file: it does not start with \"PK\"",
-				 zip->path);
+		return error_set(error, STATUS_INVALID, "'%s' is not a zip file: it %s", zip->path,
+				 map->size >= 20 && memcmp(map->data, "version https://git-", 20) == 0
+					 ? "is a Git LFS pointer; fetch the file itself"
+					 : "does not start with \"PK\"");
 	const unsigned char *end = find_end(map);
 	if (!end)
 		return truncated(zip, "it has no zip end record", error);
@@ -204,12 +206,15 @@ static enum status read_member(const struct zip_file *zip, struct member *member
 		return error_set(error, STATUS_INVALID,
 				 "'%s': size mismatch: member \"%s\" is said to hold %llu bytes in %llu", zip->path,
 				 member->name, (unsigned long long)unpacked, (unsigned long long)packed);
-	if (offset > zip->map.size || packed > zip->map.size)
+	if (offset > zip->map.size)
+		return error_set(error, STATUS_INVALID,
+				 "'%s' is truncated or damaged: member \"%s\" begins at byte %llu, the file has %zu",
+				 zip->path, member->name, (unsigned long long)offset, zip->map.size);
+	if (packed > zip->map.size)
 		return error_set(
 			error, STATUS_INVALID,
-			"'%s' is truncated or damaged: member \"%s\" (%llu bytes at byte %llu) lies outside the "
-			"file of %zu",
-			zip->path, member->name, (unsigned long long)packed, (unsigned long long)offset, zip->map.size);
+			"'%s': size mismatch: member \"%s\" is said to have %llu bytes, the whole file has %zu",
+			zip->path, member->name, (unsigned long long)packed, zip->map.size);
 	member->packed = (size_t)packed;
 	member->unpacked = (size_t)unpacked;
 	member->offset = (size_t)offset;
