@@ -13,7 +13,7 @@ struct use {
 	bool write;
 };
 
-enum { POOL_SETS = 128, MAX_MARKS = 64 };
+enum { POOL_SETS = 128, MAX_MARKS = 64, SCRATCH_BYTES = 1 << 20, SCRATCH_ALIGNMENT = 256 };
 
 struct recorder {
 	struct device *device;
@@ -33,6 +33,10 @@ struct recorder {
 	VkQueryPool marks;
 	const char *mark_names[MAX_MARKS];
 	int mark_count;
+
+	struct buffer **scratch;			    /* kept from recording to recording */
+	size_t scratch_count, scratch_capacity, scratch_at; /* scratch[scratch_at] is being filled */
+	uint64_t scratch_used;				    /* bytes of it */
 
 	struct recorder_counts counts;
 	uint64_t last_ticket;
@@ -61,6 +65,9 @@ void recorder_destroy(struct recorder **out)
 		vkFreeCommandBuffers(device->handle, device->command_pool, 1, &recorder->commands);
 	if (recorder->marks)
 		vkDestroyQueryPool(device->handle, recorder->marks, NULL);
+	for (size_t i = 0; i < recorder->scratch_count; i++)
+		buffer_destroy(&recorder->scratch[i]);
+	free(recorder->scratch);
 	free(recorder->pools);
 	free(recorder->uses);
 	free(recorder->name);
@@ -94,6 +101,36 @@ void recorder_fail(struct recorder *recorder, enum status status, const char *fo
 bool recorder_failed(const struct recorder *recorder)
 {
 	return recorder->status != STATUS_OK;
+}
+
+struct tensor recorder_scratch(struct recorder *recorder, int64_t rows, int64_t cols)
+{
+	struct tensor t = {NULL, 0, rows, cols, DTYPE_F32};
+	if (recorder->status)
+		return t;
+	uint64_t bytes = (tensor_bytes(t) + SCRATCH_ALIGNMENT - 1) / SCRATCH_ALIGNMENT * SCRATCH_ALIGNMENT;
+	while (recorder->scratch_at < recorder->scratch_count &&
+	       recorder->scratch_used + bytes > recorder->scratch[recorder->scratch_at]->bytes) {
+		recorder->scratch_at++;
+		recorder->scratch_used = 0;
+	}
+	if (recorder->scratch_at == recorder->scratch_count) {
+		struct buffer *buffer;
+		struct error error;
+		uint64_t size = bytes > SCRATCH_BYTES ? bytes : SCRATCH_BYTES;
+		enum status status = buffer_create(&buffer, recorder->device, size, BUFFER_DEVICE, "scratch", &error);
+		if (status) {
+			keep_error(recorder, status, &error);
+			return t;
+		}
+		mem_reserve((void **)&recorder->scratch, &recorder->scratch_capacity, recorder->scratch_count + 1,
+			    sizeof *recorder->scratch);
+		recorder->scratch[recorder->scratch_count++] = buffer;
+	}
+	t.buffer = recorder->scratch[recorder->scratch_at];
+	t.offset = recorder->scratch_used;
+	recorder->scratch_used += bytes;
+	return t;
 }
 
 static bool check(struct recorder *recorder, VkResult result, const char *doing)
@@ -134,6 +171,8 @@ void recorder_begin(struct recorder *recorder)
 	recorder->mark_count = 0;
 	recorder->pool_at = 0;
 	recorder->pool_sets = 0;
+	recorder->scratch_at = 0;
+	recorder->scratch_used = 0;
 	struct error error;
 	enum status status = device_check(device, &error);
 	if (status == STATUS_OK)

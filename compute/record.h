@@ -31,6 +31,10 @@ void recorder_begin(struct recorder *recorder);
 /* Keeps the first error; later calls record nothing. */
 void recorder_fail(struct recorder *recorder, enum status status, const char *format, ...) PRINTF_LIKE(3, 4);
 bool recorder_failed(const struct recorder *recorder);
+/* A float32 tensor for what passes between the dispatches of one op. It belongs to the
+ * recording (until recorder_begin or recorder_destroy); contents undefined. Without
+ * memory the recording fails and the tensor has no buffer. */
+struct tensor recorder_scratch(struct recorder *recorder, int64_t rows, int64_t cols);
 
 enum binding_access {
 	BINDING_READ,

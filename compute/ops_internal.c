@@ -1,0 +1,48 @@
+#include "compute/ops_internal.h"
+
+void ops_check(const char *op, const char *tensor, struct tensor t, int64_t rows, int64_t cols, enum dtype dtype)
+{
+	if (!tensor_exists(t))
+		fatal("%s: there is no %s, expected [%lld, %lld]", op, tensor, (long long)rows, (long long)cols);
+	if (t.rows != rows || t.cols != cols || t.dtype != dtype)
+		fatal("%s: %s is %s [%lld, %lld], expected %s [%lld, %lld]", op, tensor, dtype_name(t.dtype),
+		      (long long)t.rows, (long long)t.cols, dtype_name(dtype), (long long)rows, (long long)cols);
+}
+
+void ops_check_optional(const char *op, const char *tensor, struct tensor t, int64_t rows, int64_t cols,
+			enum dtype dtype)
+{
+	if (tensor_exists(t))
+		ops_check(op, tensor, t, rows, cols, dtype);
+}
+
+static uint64_t texel_bytes(enum binding_form form)
+{
+	switch (form) {
+	case BINDING_TEXEL_RG32UI:
+		return 8;
+	case BINDING_TEXEL_RGBA32F:
+	case BINDING_TEXEL_RGBA32UI:
+		return 16;
+	default:
+		return 4;
+	}
+}
+
+struct binding ops_read_shifted(const struct device_info *info, struct tensor t, enum binding_form form,
+				uint32_t *shift)
+{
+	struct binding binding = {t, BINDING_READ, form};
+	*shift = 0;
+	if (!tensor_exists(t))
+		return binding;
+	uint64_t alignment = form == BINDING_STORAGE ? info->storage_alignment : info->texel_alignment;
+	if (alignment < 16)
+		alignment = 16; /* so that buffers, which are multiples of it, hold the last texel */
+	uint64_t begin = t.offset / alignment * alignment;
+	uint64_t texel = texel_bytes(form);
+	uint64_t bytes = (t.offset - begin + tensor_bytes(t) + texel - 1) / texel * texel;
+	*shift = (uint32_t)((t.offset - begin) / dtype_size(t.dtype));
+	binding.tensor = (struct tensor){t.buffer, begin, 1, (int64_t)(bytes / 4), DTYPE_U32};
+	return binding;
+}

@@ -1,0 +1,41 @@
+/* What the ops share inside compute/: checks of shapes and ways to bind tensors. */
+#ifndef REBOUND_OPS_INTERNAL_H
+#define REBOUND_OPS_INTERNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "compute/record.h"
+#include "compute/tensor.h"
+
+/* A tensor that does not have the shape or type that `op` needs is our mistake: fatal. */
+void ops_check(const char *op, const char *tensor, struct tensor t, int64_t rows, int64_t cols, enum dtype dtype);
+/* The same if the tensor exists. */
+void ops_check_optional(const char *op, const char *tensor, struct tensor t, int64_t rows, int64_t cols,
+			enum dtype dtype);
+
+static inline int64_t ops_div_up(int64_t a, int64_t b)
+{
+	return (a + b - 1) / b;
+}
+
+static inline struct binding ops_read(struct tensor t)
+{
+	return (struct binding){t, BINDING_READ, BINDING_STORAGE};
+}
+static inline struct binding ops_write(struct tensor t)
+{
+	return (struct binding){t, BINDING_WRITE, BINDING_STORAGE};
+}
+static inline struct binding ops_read_write(struct tensor t)
+{
+	return (struct binding){t, BINDING_READ_WRITE, BINDING_STORAGE};
+}
+
+/* A read of a tensor at any offset (a tensor of an imported file starts where the file
+ * has it): binds from the last offset before it that the device allows, in whole
+ * texels. *shift is the number of the tensor's elements between that and its start. */
+struct binding ops_read_shifted(const struct device_info *info, struct tensor t, enum binding_form form,
+				uint32_t *shift);
+
+#endif
