@@ -34,10 +34,11 @@ endif
 BUILD ?= build
 program := $(if $(filter build,$(BUILD)),rebound,$(BUILD)/rebound)
 
-ifeq ($(filter -j%,$(MAKEFLAGS)),)
+ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
 endif
 MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
@@ -95,6 +96,12 @@ ifneq ($(shell shaders/list rules $(BUILD) || echo failed),)
 $(error shaders/list could not write $(BUILD)/shaders.mk)
 endif
 include $(BUILD)/shaders.mk
+endif
+# For `make clean all`, which takes them away after they were read.
+$(BUILD)/shaders/%.flags $(BUILD)/shaders/%.c:
+	@shaders/list rules $(BUILD)
+ifneq ($(filter clean,$(MAKECMDGOALS)),)
+.NOTPARALLEL:
 endif
 
 .PHONY: all
@@ -176,7 +183,7 @@ $(fuzz_programs): %: %.o $(BUILD)/librebound.a $(BUILD)/link.flags
 # headers that the source includes, and any warning stops the build.
 define compile_shader
 @mkdir -p $(@D)
-$(call say,GLSLC,$(*F)$(basename $(@F)))
+$(call say,GLSLC,$(basename $(@F)))
 $(Q)glslc $(glslc_flags) -MD -MF $(@:.inc=.d) -MT $@ $(shader_flags) -o $@ $<
 endef
 glslc_flags = -fshader-stage=compute --target-env=vulkan1.1 -O -Werror -mfmt=num -Ishaders
