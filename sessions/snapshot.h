@@ -1,0 +1,207 @@
+/* What the worker publishes and the screens draw: one immutable value.
+ *
+ * The worker builds a new snapshot whenever something changed (at most about 30 times
+ * a second while optimising) and hands it over; the screens hold a reference to the
+ * latest and only read it. All strings are printable UTF-8 (text_printable). Unknown is
+ * said by a flag, never by 0. "Stale" values belong to an older state than the one
+ * shown (the clamp or prompt has changed since) and are drawn dimmed.
+ */
+#ifndef REBOUND_SNAPSHOT_H
+#define REBOUND_SNAPSHOT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum flip_state {
+	FLIP_UNKNOWN,	/* · not computed */
+	FLIP_NO_BASE,	/* the base model lacks the behaviour: nothing to suppress */
+	FLIP_KEPT,	/* base has it, the clamp does not remove it */
+	FLIP_VALID,	/* base has it, gone under the clamp: recovery can be measured */
+	FLIP_RECOVERED, /* a valid flip that was recovered in this session */
+	FLIP_ADDED,	/* absent in the base, present under the clamp */
+};
+
+struct snapshot_prompt {
+	char id[48];
+	char task[24];
+	char text[256]; /* cut to fit, end kept */
+	enum flip_state state;
+	bool state_stale; /* judged under other clamps */
+};
+
+struct snapshot_token {
+	uint32_t id;
+	char piece[32]; /* the token's text, spaces visible as they are, controls as \n and so on */
+	bool special;
+	bool generated; /* not part of the prompt */
+	bool clamped, perturbed, readout, monitored;
+	float delta_norm; /* of the perturbation at this position; 0 if none */
+};
+
+struct snapshot_read {
+	uint32_t id;
+	char piece[32];
+	float logit, probability;
+};
+
+/* One of the three states: base, clamped, recovered. */
+enum { STATE_BASE, STATE_CLAMPED, STATE_RECOVERED, STATE_COUNT };
+struct snapshot_state {
+	bool known, stale;
+	bool has_objective;
+	double objective;
+	bool has_verdict, verdict; /* is the behaviour present? */
+	int top_count;
+	struct snapshot_read top[10]; /* best next tokens at the readout position */
+	int read_count;
+	struct snapshot_read reads[10]; /* the objective's own tokens, in order */
+	bool has_text, text_running;
+	char *text;	 /* generated continuation; NULL if none */
+	char judge[160]; /* which rule of which judge fired on which words; "" if none */
+};
+
+struct snapshot_feature {
+	int layer; /* of the SAE shown */
+	uint32_t feature;
+	float activation; /* at the selected token, base or clamped run as `state` says */
+	bool clamped;
+	char clamp[24]; /* "set -5", "ablate"; "" if not clamped */
+	bool has_held;
+	float held; /* activation re-encoded from the clamped state */
+	bool has_attribution;
+	float attribution;
+	bool has_change;
+	float change;	 /* recovered minus clamped, at the step shown */
+	char label[120]; /* "" if none */
+};
+
+enum feature_sort { SORT_ACTIVATION, SORT_ATTRIBUTION, SORT_CHANGE, SORT_ID, SORT_COUNT };
+
+/* A metric of every step made so far: curves. */
+struct snapshot_history {
+	int steps, planned; /* made; asked for */
+	float *objective, *loss, *drift, *drift_relative, *decode_drift, *delta_norm, *cosine, *gradient,
+		*projected; /* [steps] */
+};
+
+struct snapshot_component {
+	char name[32]; /* full, clamped_features, non_clamped_features, top_k_non_clamped, sae_residual, top_k_knockout
+			*/
+	double norm, cosine;
+	bool has_replay;
+	double replay_objective;
+	bool replay_recovered;
+	bool has_knockout;
+	double knockout_objective;
+	bool knockout_recovered; /* still recovered without it */
+	int top_count;
+	struct {
+		int layer;
+		uint32_t feature;
+		float change;
+		char label[64];
+	} top[12]; /* features that make it up, largest first */
+	int token_count;
+	float *per_token; /* its norm at each token of the strip; NULL if none */
+};
+
+enum job_kind {
+	JOB_NONE,
+	JOB_LOADING,
+	JOB_PROMPT,
+	JOB_CLAMP,
+	JOB_ATTRIBUTE,
+	JOB_FLIPS,
+	JOB_RECOVER,
+	JOB_DECOMPOSE,
+	JOB_GENERATE,
+	JOB_EXPORT
+};
+
+struct snapshot_log {
+	char *command; /* headless command that repeats it */
+	char *result;  /* one line: what came out */
+};
+
+struct snapshot {
+	uint64_t serial; /* grows with every snapshot */
+
+	/* status line */
+	char model[96]; /* "demo 4x128" */
+	char sae[96];	/* "4 x 1024 jumprelu" or "none" */
+	char device[96];
+	bool has_self_test, self_test_ok;
+	float self_test_error;
+	bool has_fvu;
+	float fvu, l0; /* of the SAE shown, on the current prompt */
+
+	/* what is going on */
+	enum job_kind job;
+	char job_text[96];	    /* "ranking features" */
+	double job_done, job_total; /* total 0: unknown */
+	char error[768];	    /* last failure, one sentence; "" if none */
+	uint64_t error_serial;	    /* grows with each failure */
+	char notice[256];	    /* last thing worth saying that is no failure */
+
+	/* prompts */
+	int prompt_count, prompt_selected;
+	struct snapshot_prompt *prompts;
+	int flips_done, flips_total; /* background search for valid flips */
+	int cells[2][2];	     /* [base has it][clamped has it], over the judged prompts */
+
+	/* the selected prompt */
+	char task[24];
+	char objective[160]; /* as --objective writes it, tokens shown by piece */
+	int objective_choice_count;
+	char (*objective_choices)[96]; /* specs that fit this prompt */
+	int token_count, token_selected;
+	struct snapshot_token *tokens;
+	char clamp_positions[24], delta_positions[24];
+
+	struct snapshot_state state[STATE_COUNT];
+	enum flip_state flip;
+
+	/* features */
+	int site_count, site_selected; /* hooked SAEs; the features pane shows one */
+	struct {
+		int layer;
+		char hook[16];
+		int clamped; /* features clamped there */
+	} sites[64];
+	enum feature_sort sort;
+	char filter[64];
+	int feature_count; /* rows below */
+	int feature_total; /* active (or matching) in all */
+	struct snapshot_feature *features;
+	float feature_scale; /* largest |activation| for the bars */
+	char clamp_mode[24]; /* mode that space would set: "set-active -5" */
+
+	/* recovery */
+	char settings[200]; /* one line: "encoder lr 0.1 budget 20" */
+	bool recovery_running, recovery_paused;
+	struct snapshot_history history;
+	int step_shown;								  /* 0..steps; -1: no run */
+	bool step_live;								  /* the view follows the run */
+	double delta_norm, budget, drift, drift_relative, cosine, step_objective; /* at step_shown */
+	bool recovered;								  /* at step_shown */
+	int run_count, run_selected;						  /* forks: curves that are overlaid */
+
+	/* decomposition at step_shown */
+	bool has_decomposition, decomposition_stale;
+	int decomposition_step;
+	int component_count;
+	struct snapshot_component *components;
+	double identity_error;
+
+	/* log, oldest first */
+	int log_count;
+	struct snapshot_log *log;
+
+	/* the next step in plain words for the footer: SCREENS, the first minute */
+	enum { HINT_RANK, HINT_CLAMP, HINT_OTHER_CLAMP, HINT_RECOVER, HINT_DECOMPOSE, HINT_EXPORT, HINT_NONE } hint;
+};
+
+void snapshot_free(struct snapshot *snapshot);
+
+#endif
