@@ -240,13 +240,19 @@ static void expand(char *out, size_t size, const char *prefix, const char *name,
 		snprintf(out, size, "%s%s", prefix, name);
 }
 
-void weight_map_name(const struct weight_map *map, int layer, enum weight_role role, char *out, size_t size)
+void weight_role_name(enum arch_family family, const char *prefix, int layer, enum weight_role role, char *out,
+		      size_t size)
 {
-	const struct naming *naming = &namings[map->family];
+	const struct naming *naming = &namings[family];
 	snprintf(out, size, "%s", role == WEIGHT_UNEMBED ? naming->unembeds[0] : "");
 	for (size_t i = 0; i < naming->n_rows; i++)
 		if (naming->rows[i].role == role)
-			expand(out, size, map->prefix, naming->rows[i].name, layer);
+			expand(out, size, prefix, naming->rows[i].name, layer);
+}
+
+void weight_map_name(const struct weight_map *map, int layer, enum weight_role role, char *out, size_t size)
+{
+	weight_role_name(map->family, map->prefix, layer, role, out, size);
 }
 
 const struct weight_place *weight_map_place(const struct weight_map *map, int layer, enum weight_role role)

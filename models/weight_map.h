@@ -43,7 +43,9 @@ const unsigned char *weight_map_data(const struct weight_files *files, const str
  * family lacks. `out` needs no more than 128 bytes. */
 void weight_map_name(const struct weight_map *map, int layer, enum weight_role role, char *out, size_t size);
 
-/* The same from the pieces, for tools that write model files. */
+/* The same from the pieces, for what writes model files. */
+void weight_role_name(enum arch_family family, const char *prefix, int layer, enum weight_role role, char *out,
+		      size_t size);
 bool weight_role_is_layer(enum weight_role role);
 struct arch_layout arch_layout_of(enum arch_family family);
 /* Shape of a weight as the file holds it: *rank is 1 (cols) or 2 (rows, cols). False
