@@ -9,7 +9,7 @@
 #include <stdint.h>
 typedef uint32_t push_uint;
 #define uint push_uint
-#define PUSH_ASSERT(type) _Static_assert(sizeof(struct type) % 4 == 0 && sizeof(struct type) <= 128, #type)
+#define PUSH_ASSERT(type) _Static_assert(sizeof(struct type) % 4 == 0 && sizeof(struct type) <= 128, #type);
 #endif
 
 #endif

@@ -1,0 +1,52 @@
+/* Push constants of the matrix products (linear*.comp), the row statistics and the
+ * embedding. Counts are elements unless said otherwise. */
+#ifndef REBOUND_PUSH_LINEAR_H
+#define REBOUND_PUSH_LINEAR_H
+
+#include "push.h"
+
+/* A dispatch computes columns [n_first, n_first + n_count) of y from the inner indices
+ * [k_first, k_first + k_count); all of K, or a part of it into a tensor of partial sums
+ * [parts * rows, n]. The binding of w holds only what these need: its first element is
+ * w[n_first, 0] (OUT_IN) resp. w[k_first, 0] (IN_OUT), w_shift behind the start. */
+struct push_linear {
+	uint rows;
+	uint row_first; /* row of the pass that is row 0 here: back_pre repeats over the pass */
+	uint back_rows;
+	uint n, k; /* columns of y and of x */
+	uint n_first, n_count;
+	uint k_first, k_count;
+	uint part, parts;
+	uint k_part; /* inner indices of each of the parts that one dispatch makes (groups in z) */
+	uint x_shift, w_shift, bias_shift, norm_w_shift, norm_b_shift;
+	float norm_eps;
+};
+PUSH_ASSERT(push_linear)
+
+struct push_row_stats {
+	uint rows, k;
+	float eps;
+};
+PUSH_ASSERT(push_row_stats)
+
+/* Weights of any size in up to 8 windows: row j of w is row j - first_row of this
+ * dispatch's windows, window_rows to each; rows outside of them belong to another dispatch. */
+struct push_gather {
+	uint rows; /* of x and y */
+	uint k;	   /* columns of w */
+	uint ids;
+	uint first_row, window_rows, row_count;
+	uint w_shift; /* the same in each window */
+	uint add;     /* not 0: add to what an earlier dispatch left in the output */
+};
+PUSH_ASSERT(push_gather)
+
+struct push_embed {
+	uint rows, width;
+	uint first_row, window_rows, row_count;
+	uint w_shift, wpe_shift;
+	float scale;
+};
+PUSH_ASSERT(push_embed)
+
+#endif
