@@ -57,7 +57,7 @@ bool utf8_valid(const char *s, size_t n)
 	return true;
 }
 
-static bool is_control(uint32_t c)
+bool text_is_control(uint32_t c)
 {
 	return c < 0x20 || (c >= 0x7F && c < 0xA0) || c == 0x2028 || c == 0x2029 || c == 0x061C || c == 0x200E ||
 	       c == 0x200F || (c >= 0x202A && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069) || c == 0xFEFF;
@@ -73,7 +73,7 @@ size_t text_printable(char *out, size_t size, const char *s, size_t n)
 		size_t step = utf8_decode(s + i, n - i, &code);
 		const char *from = s + i;
 		size_t bytes = step;
-		if (step == 0 || is_control(code)) {
+		if (step == 0 || text_is_control(code)) {
 			from = code == '\n' || code == '\t' ? " " : "?";
 			bytes = 1;
 		}

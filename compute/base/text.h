@@ -14,6 +14,9 @@ size_t utf8_decode(const char *s, size_t n, uint32_t *code);
 /* Writes the UTF-8 form (at most 4 bytes, no NUL) and returns its length. */
 size_t utf8_encode(char out[4], uint32_t code);
 bool utf8_valid(const char *s, size_t n);
+/* Characters whose printing could move, hide, reorder or control others: C0 and C1
+ * controls, line separators, bidi marks and overrides, the byte order mark. */
+bool text_is_control(uint32_t code);
 
 /* Copies s[0..n) to out as printable UTF-8, NUL-terminated, at most `size` bytes
  * and never half a character: newline and tab become a space, other control

@@ -1,0 +1,19 @@
+/* Numbers as the screens show them: short, and never a blank for unknown. */
+#ifndef REBOUND_TUI_FORMAT_H
+#define REBOUND_TUI_FORMAT_H
+
+#include <stdint.h>
+
+#define FORMAT_SIZE 24
+
+/* About three significant digits without a leading zero: ".81", "3.2", "120",
+ * ".0004", "2e-7"; NaN, which stands for unknown, is "·". Each returns `out`. */
+const char *format_number(char out[FORMAT_SIZE], double value);
+/* The same with a sign: "+2.2", "-2.8", "0". */
+const char *format_signed(char out[FORMAT_SIZE], double value);
+/* "1.2 s", "340 ms", "2 min 5 s" */
+const char *format_duration(char out[FORMAT_SIZE], double seconds);
+/* "12 MB" */
+const char *format_bytes(char out[FORMAT_SIZE], uint64_t bytes);
+
+#endif
