@@ -11,6 +11,14 @@
 
 #include "compute/base/error.h"
 
+/* clang-tidy does not see that these refuse NULL. */
+#ifdef __clang_analyzer__
+#define cJSON_IsString(value) ((value) && (cJSON_IsString)(value))
+#define cJSON_IsNumber(value) ((value) && (cJSON_IsNumber)(value))
+#define cJSON_IsArray(value)  ((value) && (cJSON_IsArray)(value))
+#define cJSON_IsObject(value) ((value) && (cJSON_IsObject)(value))
+#endif
+
 /* Parses exactly text[0..n) (white space may surround the value). Nesting deeper
  * than 100 and invalid UTF-8 are refused. `what` names the source in errors. Free
  * with cJSON_Delete. Note that cJSON cuts strings at \u0000: callers for whom that
