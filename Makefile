@@ -197,7 +197,8 @@ $(BUILD)/shaders/table.o: $(BUILD)/shaders/table.c $(shader_objects) $(BUILD)/co
 
 # ---------------------------------------------------------------- running
 
-run_program = REBOUND_DATA="$${REBOUND_DATA:-models}" ./$(program)
+# A variant's program does not lie beside models/.
+run_program = $(if $(filter rebound,$(program)),,REBOUND_DATA="$${REBOUND_DATA:-$(CURDIR)/models}" )./$(program)
 
 .PHONY: run demo
 run: $(program)
@@ -207,13 +208,13 @@ demo: $(program)
 
 # ---------------------------------------------------------------- testing
 
-test_environment = REBOUND="$(CURDIR)/$(program)" REBOUND_DATA="$${REBOUND_DATA:-$(CURDIR)/models}" BUILD='$(BUILD)' MAKE='$(MAKE)'
+test_environment = REBOUND="$(CURDIR)/$(program)" REBOUND_DATA="$${REBOUND_DATA:-$(CURDIR)/models}" BUILD='$(BUILD)' PREFIX='$(PREFIX)' MAKE='$(MAKE)' MAKELEVEL=0 MAKEFLAGS=$(call quoted,$(if $(MAKEOVERRIDES), -- $(MAKEOVERRIDES)))
 
 .PHONY: test test-host test-programs bench
 test-programs: $(test_programs)
-test: $(test_programs) $(if $(main_objects),$(program))
+test: $(call picked,$(test_programs)) $(if $(main_objects),$(program))
 	@$(test_environment) tests/run $(call picked,$(test_programs) $(test_scripts))
-test-host: $(test_programs)
+test-host: $(call picked,$(test_programs))
 	@$(test_environment) tests/run --host $(call picked,$(test_programs))
 bench: $(bench_programs) $(if $(main_objects),$(program))
 	@for bench in $(call picked,$(bench_programs)); do $(test_environment) $$bench $(ARGS) || exit 1; done
@@ -228,7 +229,7 @@ fuzz-run: $(fuzz_programs)
 
 formatted = $(foreach folder,$(layers) tests tests/fuzz,$(wildcard $(folder)/*.c $(folder)/*.h))
 tidied = $(library_sources) $(wildcard tui/main.c) $(test_sources) $(bench_sources) $(support_sources)
-scripts = .ci/run .ci/deps shaders/list tests/run $(wildcard tests/*.sh tests/*/*.sh tests/fuzz/run models/*/*.sh)
+scripts = .ci/run .ci/deps shaders/list tests/run tests/fuzz/run tui/completion/rebound.bash $(wildcard tests/*.sh tests/*/*.sh models/*/*.sh)
 
 .PHONY: check check-format check-scripts check-layers
 check: check-format check-scripts check-layers $(tidied:%.c=$(BUILD)/tidy/%.ok)
