@@ -10,7 +10,7 @@ fi
 here=$(mktemp -d)
 trap 'rm -rf "$here"' EXIT
 prefix=${PREFIX:-/usr/local}
-${MAKE:-make} -s install NO_DEPS=1 PREFIX=$prefix DESTDIR="$here"
+${MAKE:-make} -s install NO_DEPS=1 PREFIX="$prefix" DESTDIR="$here"
 root=$here$prefix
 
 for file in bin/rebound share/man/man1/rebound.1 share/bash-completion/completions/rebound share/zsh/site-functions/_rebound \
@@ -22,6 +22,6 @@ scripts=$(find "$here" -name '*.py' -o -name '*.sh')
 
 (cd / && REBOUND_DATA=$root/share/rebound "$root/bin/rebound" tokens --text 'When Mary and John')
 
-${MAKE:-make} -s uninstall PREFIX=$prefix DESTDIR="$here"
+${MAKE:-make} -s uninstall PREFIX="$prefix" DESTDIR="$here"
 left=$(find "$here" -type f)
 [ -z "$left" ] || { echo "left behind: $left"; exit 1; }
