@@ -1,0 +1,470 @@
+/* Reading tokenizer.json, vocab.json and tiktoken files. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "compute/base/file.h"
+#include "compute/base/mem.h"
+#include "models/tokenizer_internal.h"
+
+enum { TEXT_LIMIT = 256 << 20 };
+
+static size_t child_count(const cJSON *value)
+{
+	size_t n = 0;
+	for (const cJSON *child = value->child; child; child = child->next)
+		n++;
+	return n;
+}
+
+enum status tokenizer_load_vocab(struct vocab *vocab, const cJSON *object, struct json_source *source,
+				 struct error *error)
+{
+	if (!cJSON_IsObject(object))
+		return error_set(error, STATUS_INVALID, "%s: the vocabulary is not an object of names to ids",
+				 source->what);
+	vocab_reserve(vocab, child_count(object));
+	for (const cJSON *child = object->child; child; child = child->next) {
+		size_t n;
+		const char *name = json_source_text(source, child->string, &n);
+		char shown[80];
+		text_printable(shown, sizeof shown, name, n);
+		double value = child->valuedouble;
+		/* A real vocabulary has a few bytes of file per id, gaps or not. */
+		double limit = source->size < INT32_MAX ? (double)source->size : INT32_MAX;
+		if (!cJSON_IsNumber(child) || !(value >= 0) || value >= limit || value != (double)(int32_t)value)
+			return error_set(error, STATUS_INVALID,
+					 "%s: the id of the token \"%s\" is not a whole number from 0 to %.0f, as a "
+					 "file of %zu bytes could have",
+					 source->what, shown, limit - 1, source->size);
+		if (vocab_find(vocab, name, n) >= 0)
+			return error_set(error, STATUS_INVALID, "%s: the token \"%s\" is in the vocabulary twice",
+					 source->what, shown);
+		if (!vocab_add(vocab, (int32_t)value, name, n))
+			return error_set(error, STATUS_INVALID, "%s: the token \"%s\" has the id %.0f of another token",
+					 source->what, shown, value);
+	}
+	if (vocab->count == 0)
+		return error_set(error, STATUS_INVALID, "%s: the vocabulary is empty", source->what);
+	return STATUS_OK;
+}
+
+/* One merge: "left right" or ["left", "right"]. */
+static enum status load_merge(struct bpe *bpe, const cJSON *item, uint32_t rank, struct json_source *source,
+			      struct error *error)
+{
+	if (cJSON_IsString(item)) {
+		size_t n;
+		const char *s = json_source_text(source, item->valuestring, &n);
+		const char *space = n ? memchr(s, ' ', n) : NULL;
+		if (rank == 0 && n >= 8 && memcmp(s, "#version", 8) == 0)
+			return STATUS_OK;
+		size_t left = space ? (size_t)(space - s) : 0;
+		if (!space || left == 0 || left + 1 == n || memchr(space + 1, ' ', n - left - 1))
+			return error_set(error, STATUS_INVALID,
+					 "%s: merge %u is not two tokens with one space between them", source->what,
+					 rank);
+		return bpe_add_merge(bpe, s, left, space + 1, n - left - 1, rank, source->what, error);
+	}
+	const cJSON *left = cJSON_IsArray(item) ? item->child : NULL;
+	const cJSON *right = left ? left->next : NULL;
+	if (!cJSON_IsString(left) || !cJSON_IsString(right) || right->next)
+		return error_set(error, STATUS_INVALID, "%s: merge %u is neither a string nor a pair of strings",
+				 source->what, rank);
+	/* The text of the second would overwrite that of the first. */
+	struct strbuf first = {0};
+	size_t n;
+	const char *s = json_source_text(source, left->valuestring, &n);
+	strbuf_add(&first, s, n);
+	s = json_source_text(source, right->valuestring, &n);
+	enum status status = bpe_add_merge(bpe, first.data, first.length, s, n, rank, source->what, error);
+	strbuf_done(&first);
+	return status;
+}
+
+static enum status load_model_flags(struct bpe *bpe, const cJSON *model, struct json_source *source,
+				    struct error *error)
+{
+	const char *unk = NULL, *prefix = "", *suffix = "";
+	double dropout = 0;
+	const char *what = source->what;
+	enum status status = json_get_string(model, "unk_token", &unk, what, error);
+	if (!status)
+		status = json_get_string(model, "continuing_subword_prefix", &prefix, what, error);
+	if (!status)
+		status = json_get_string(model, "end_of_word_suffix", &suffix, what, error);
+	if (!status)
+		status = json_get_double(model, "dropout", &dropout, what, error);
+	if (!status)
+		status = json_get_bool(model, "fuse_unk", &bpe->fuse_unk, what, error);
+	if (!status)
+		status = json_get_bool(model, "byte_fallback", &bpe->byte_fallback, what, error);
+	if (!status)
+		status = json_get_bool(model, "ignore_merges", &bpe->ignore_merges, what, error);
+	if (status)
+		return status;
+	if (prefix[0])
+		return error_set(error, STATUS_INVALID, "%s: continuing_subword_prefix \"%.40s\" is not implemented",
+				 what, prefix);
+	if (suffix[0])
+		return error_set(error, STATUS_INVALID, "%s: end_of_word_suffix \"%.40s\" is not implemented", what,
+				 suffix);
+	if (dropout != 0)
+		return error_set(error, STATUS_INVALID, "%s: BPE dropout %g would make the ids random; expected none",
+				 what, dropout);
+	bpe->unk_token = unk ? mem_strdup(unk) : NULL;
+	return STATUS_OK;
+}
+
+static enum status load_model(struct bpe *bpe, const cJSON *model, struct json_source *source, struct error *error)
+{
+	const char *type = json_type(model);
+	const cJSON *merges = json_member(model, "merges");
+	/* Old files name no type; only BPE has merges. */
+	if (strcmp(type, "BPE") != 0 && !(type[0] == '\0' && merges))
+		return error_set(error, STATUS_INVALID, "%s: the model \"%.60s\" is not implemented, only BPE is",
+				 source->what, type);
+	const cJSON *vocab = json_member(model, "vocab");
+	if (!vocab)
+		return error_set(error, STATUS_INVALID, "%s: the model has no vocabulary", source->what);
+	enum status status = tokenizer_load_vocab(&bpe->vocab, vocab, source, error);
+	if (!status)
+		status = load_model_flags(bpe, model, source, error);
+	if (status)
+		return status;
+	bpe_prepare(bpe);
+	if (!cJSON_IsArray(merges))
+		return error_set(error, STATUS_INVALID, "%s: the BPE model has no array \"merges\"", source->what);
+	bpe_reserve_merges(bpe, child_count(merges));
+	uint32_t rank = 0;
+	for (const cJSON *item = merges->child; item && !status; item = item->next)
+		status = load_merge(bpe, item, rank++, source, error);
+	return status;
+}
+
+/* The library ignores the ids in the file: a token keeps the vocabulary's id, and
+ * others get the next free one. */
+static enum status load_added_tokens(struct tokenizer *t, const cJSON *list, struct json_source *source,
+				     struct error *error)
+{
+	if (!list || cJSON_IsNull(list))
+		return STATUS_OK;
+	if (!cJSON_IsArray(list))
+		return error_set(error, STATUS_INVALID, "%s: \"added_tokens\" is not an array", source->what);
+	int32_t next = (int32_t)t->bpe.vocab.count;
+	for (const cJSON *item = list->child; item; item = item->next) {
+		const char *content = NULL;
+		struct added_token token = {0};
+		enum status status = json_get_string(item, "content", &content, source->what, error);
+		if (!status)
+			status = json_get_bool(item, "single_word", &token.single_word, source->what, error);
+		if (!status)
+			status = json_get_bool(item, "lstrip", &token.lstrip, source->what, error);
+		if (!status)
+			status = json_get_bool(item, "rstrip", &token.rstrip, source->what, error);
+		if (!status)
+			status = json_get_bool(item, "normalized", &token.normalized, source->what, error);
+		if (!status)
+			status = json_get_bool(item, "special", &token.special, source->what, error);
+		if (status)
+			return status;
+		if (!content)
+			return error_set(error, STATUS_INVALID, "%s: an added token has no \"content\"", source->what);
+		size_t n;
+		const char *s = json_source_text(source, content, &n);
+		token.id = tokenizer_named(t, s, n);
+		if (token.id < 0)
+			token.id = next;
+		added_tokens_add(&t->added, token, s, n);
+		if (token.id >= next)
+			next = token.id + 1;
+	}
+	return STATUS_OK;
+}
+
+/* ---- post-processor ------------------------------------------------------ */
+
+static enum status add_special_ids(struct token_list *out, const cJSON *special_tokens, const char *name,
+				   struct json_source *source, struct error *error)
+{
+	const cJSON *ids = json_member(json_member(special_tokens, name), "ids");
+	if (!cJSON_IsArray(ids))
+		return error_set(error, STATUS_INVALID,
+				 "%s: the template uses \"%.60s\", which its special_tokens do not define",
+				 source->what, name);
+	for (const cJSON *id = ids->child; id; id = id->next) {
+		double value = id->valuedouble;
+		if (!cJSON_IsNumber(id) || !(value >= 0) || value > INT32_MAX || value != (double)(int32_t)value)
+			return error_set(error, STATUS_INVALID, "%s: an id of the template's \"%.60s\" is not an id",
+					 source->what, name);
+		token_list_add(out, (int32_t)value);
+	}
+	return STATUS_OK;
+}
+
+/* Puts `more` around the list: in front of a prefix, behind a suffix. */
+static void wrap(struct token_list *list, struct token_list *more, bool in_front)
+{
+	struct token_list joined = {0};
+	const struct token_list *first = in_front ? more : list, *second = in_front ? list : more;
+	for (size_t i = 0; i < first->count; i++)
+		token_list_add(&joined, first->ids[i]);
+	for (size_t i = 0; i < second->count; i++)
+		token_list_add(&joined, second->ids[i]);
+	token_list_done(list);
+	token_list_done(more);
+	*list = joined;
+}
+
+static enum status load_template(struct tokenizer *t, const cJSON *component, struct json_source *source,
+				 struct error *error)
+{
+	const cJSON *single = json_member(component, "single");
+	const cJSON *special_tokens = json_member(component, "special_tokens");
+	if (!cJSON_IsArray(single))
+		return error_set(error, STATUS_INVALID, "%s: TemplateProcessing has no array \"single\"", source->what);
+	struct token_list before = {0}, after = {0};
+	int sequences = 0;
+	enum status status = STATUS_OK;
+	for (const cJSON *item = single->child; item && !status; item = item->next) {
+		const cJSON *special = json_member(json_member(item, "SpecialToken"), "id");
+		const cJSON *sequence = json_member(json_member(item, "Sequence"), "id");
+		if (cJSON_IsString(special))
+			status = add_special_ids(sequences ? &after : &before, special_tokens, special->valuestring,
+						 source, error);
+		else if (cJSON_IsString(sequence) && strcmp(sequence->valuestring, "A") == 0)
+			sequences++;
+		else
+			status = error_set(error, STATUS_INVALID,
+					   "%s: an item of TemplateProcessing's \"single\" is neither a SpecialToken "
+					   "nor the Sequence A",
+					   source->what);
+	}
+	if (!status && sequences != 1)
+		status = error_set(error, STATUS_INVALID,
+				   "%s: TemplateProcessing's \"single\" has the text %d times, expected once",
+				   source->what, sequences);
+	if (status) {
+		token_list_done(&before);
+		token_list_done(&after);
+		return status;
+	}
+	wrap(&t->prefix, &before, true);
+	wrap(&t->suffix, &after, false);
+	return STATUS_OK;
+}
+
+static enum status load_post_processor(struct tokenizer *t, const cJSON *component, struct json_source *source,
+				       struct error *error)
+{
+	if (!component || cJSON_IsNull(component))
+		return STATUS_OK;
+	const char *type = json_type(component);
+	if (strcmp(type, "ByteLevel") == 0) /* trims offsets, changes no id */
+		return STATUS_OK;
+	if (strcmp(type, "TemplateProcessing") == 0)
+		return load_template(t, component, source, error);
+	const cJSON *list = strcmp(type, "Sequence") == 0 ? json_member(component, "processors") : NULL;
+	if (!cJSON_IsArray(list))
+		return error_set(error, STATUS_INVALID, "%s: the post-processor \"%.60s\" is not implemented",
+				 source->what, type);
+	enum status status = STATUS_OK;
+	for (const cJSON *item = list->child; item && !status; item = item->next)
+		status = load_post_processor(t, item, source, error);
+	return status;
+}
+
+static enum status check_template_ids(const struct tokenizer *t, const struct token_list *list,
+				      const struct json_source *source, struct error *error)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (!tokenizer_has(t, list->ids[i]))
+			return error_set(error, STATUS_INVALID,
+					 "%s: the post-processor adds the id %d, which no token has", source->what,
+					 list->ids[i]);
+	return STATUS_OK;
+}
+
+/* `truncation` and `padding` are left out on purpose: transformers sets both anew
+ * for each call, and by default there is neither. */
+static enum status load_components(struct tokenizer *t, struct json_source *source, struct error *error)
+{
+	const cJSON *root = source->root;
+	const cJSON *model = json_member(root, "model");
+	if (!cJSON_IsObject(model))
+		return error_set(error, STATUS_INVALID, "%s has no object \"model\", so it is not a tokenizer.json",
+				 source->what);
+	enum status status = load_model(&t->bpe, model, source, error);
+	if (!status)
+		status = normalizer_load(&t->normalizer, json_member(root, "normalizer"), source, error);
+	if (!status)
+		status = pretokenizer_load(&t->pretokenizer, json_member(root, "pre_tokenizer"), source, error);
+	if (!status)
+		status = decoder_load(&t->decoder, json_member(root, "decoder"), source, error);
+	if (!status)
+		status = load_added_tokens(t, json_member(root, "added_tokens"), source, error);
+	if (!status)
+		status = load_post_processor(t, json_member(root, "post_processor"), source, error);
+	if (!status)
+		status = tokenizer_finish(t, error);
+	if (!status)
+		status = check_template_ids(t, &t->prefix, source, error);
+	if (!status)
+		status = check_template_ids(t, &t->suffix, source, error);
+	return status;
+}
+
+enum status tokenizer_read_json(struct tokenizer *t, const char *path, struct error *error)
+{
+	struct json_source source;
+	enum status status = json_source_read(&source, path, error);
+	if (!status)
+		status = load_components(t, &source, error);
+	json_source_done(&source);
+	return status;
+}
+
+enum status tokenizer_parse_json(struct tokenizer *t, char *text, size_t n, const char *what, struct error *error)
+{
+	struct json_source source;
+	enum status status = json_source_parse(&source, text, n, what, error);
+	if (!status)
+		status = load_components(t, &source, error);
+	json_source_done(&source);
+	return status;
+}
+
+enum status tokenizer_read_vocab(struct bpe *bpe, const char *vocab_path, const char *merges_path, struct error *error)
+{
+	struct json_source source;
+	enum status status = json_source_read(&source, vocab_path, error);
+	if (!status)
+		status = tokenizer_load_vocab(&bpe->vocab, source.root, &source, error);
+	json_source_done(&source);
+	if (status)
+		return status;
+	bpe_prepare(bpe);
+	char *text;
+	size_t n;
+	status = file_read(&text, &n, merges_path, TEXT_LIMIT, error);
+	if (status)
+		return status;
+	bpe_reserve_merges(bpe, n / 8);
+	char *what = mem_printf("'%s'", merges_path);
+	status = bpe_read_merges(bpe, text, n, what, error);
+	free(what);
+	free(text);
+	return status;
+}
+
+/* ---- tiktoken ------------------------------------------------------------ */
+
+static int base64_digit(char c)
+{
+	if (c >= 'A' && c <= 'Z')
+		return c - 'A';
+	if (c >= 'a' && c <= 'z')
+		return c - 'a' + 26;
+	if (c >= '0' && c <= '9')
+		return c - '0' + 52;
+	return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+/* False if s[0..n) is not base64 of at least one byte. */
+static bool base64_decode(const char *s, size_t n, struct strbuf *out)
+{
+	if (n == 0 || n % 4 != 0)
+		return false;
+	for (size_t i = 0; i < n; i += 4) {
+		uint32_t bits = 0;
+		int padding = 0;
+		for (size_t k = 0; k < 4; k++) {
+			int digit = base64_digit(s[i + k]);
+			if (s[i + k] == '=' && i + 4 == n && k >= 2) {
+				padding++;
+				digit = 0;
+			} else if (digit < 0 || padding) {
+				return false;
+			}
+			bits = bits << 6 | (uint32_t)digit;
+		}
+		const char bytes[3] = {(char)(bits >> 16), (char)(bits >> 8), (char)bits};
+		strbuf_add(out, bytes, 3 - (size_t)padding);
+	}
+	return true;
+}
+
+/* "base64 rank" of one line; false if it is not that. */
+static bool tiktoken_line(const char *s, size_t n, struct strbuf *bytes, int64_t *rank)
+{
+	const char *space = n ? memchr(s, ' ', n) : NULL;
+	char digits[24];
+	strbuf_clear(bytes);
+	if (!space || !base64_decode(s, (size_t)(space - s), bytes))
+		return false;
+	size_t length = n - (size_t)(space - s) - 1;
+	if (length >= sizeof digits)
+		return false;
+	memcpy(digits, space + 1, length);
+	digits[length] = '\0';
+	return text_int(digits, rank);
+}
+
+static size_t line_length(const char *s, size_t n, size_t *next)
+{
+	const char *newline = memchr(s, '\n', n);
+	size_t length = newline ? (size_t)(newline - s) : n;
+	*next = length + (newline ? 1 : 0);
+	return length > 0 && s[length - 1] == '\r' ? length - 1 : length;
+}
+
+bool tiktoken_recognise(const char *text, size_t n)
+{
+	struct strbuf bytes = {0};
+	size_t next;
+	int64_t rank;
+	bool yes = n > 0 && tiktoken_line(text, line_length(text, n, &next), &bytes, &rank);
+	strbuf_done(&bytes);
+	return yes;
+}
+
+enum status tiktoken_parse(struct bpe *bpe, const char *text, size_t n, const char *what, struct error *error)
+{
+	struct strbuf bytes = {0}, name = {0};
+	enum status status = STATUS_OK;
+	size_t line = 0, next;
+	for (size_t at = 0; at < n && !status; at += next) {
+		size_t length = line_length(text + at, n - at, &next);
+		int64_t rank;
+		line++;
+		if (length == 0)
+			continue;
+		if (!tiktoken_line(text + at, length, &bytes, &rank)) {
+			status = error_set(error, STATUS_INVALID, "%s: line %zu is not \"base64 rank\"", what, line);
+		} else if (rank < 0 || (uint64_t)rank >= n) {
+			status = error_set(error, STATUS_INVALID, "%s: line %zu has the rank %lld, expected 0 to %zu",
+					   what, line, (long long)rank, n - 1);
+		} else {
+			strbuf_clear(&name);
+			byte_level_encode(bytes.data, bytes.length, &name);
+			if (!vocab_add(&bpe->vocab, (int32_t)rank, name.data, name.length))
+				status = error_set(error, STATUS_INVALID,
+						   "%s: line %zu repeats a token or a rank of an earlier line", what,
+						   line);
+		}
+	}
+	for (unsigned i = 0; i < 256 && !status; i++) {
+		char byte = (char)i;
+		strbuf_clear(&name);
+		byte_level_encode(&byte, 1, &name);
+		if (vocab_find(&bpe->vocab, name.data, name.length) < 0)
+			status = error_set(error, STATUS_INVALID, "%s: no token for the single byte 0x%02X", what, i);
+	}
+	strbuf_done(&bytes);
+	strbuf_done(&name);
+	if (status)
+		return status;
+	bpe->ignore_merges = true; /* a piece that is a token is taken whole */
+	bpe_prepare(bpe);
+	bpe_add_all_splits(bpe);
+	return STATUS_OK;
+}
