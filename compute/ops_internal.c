@@ -46,3 +46,24 @@ struct binding ops_read_shifted(const struct device_info *info, struct tensor t,
 	binding.tensor = (struct tensor){t.buffer, begin, 1, (int64_t)(bytes / 4), DTYPE_U32};
 	return binding;
 }
+
+void ops_require(const char *op, bool holds, const char *what)
+{
+	if (!holds)
+		fatal("%s: %s", op, what);
+}
+
+int64_t ops_gradients(const char *op, struct tensor gradient, int64_t rows)
+{
+	if (rows < 1 || gradient.rows < rows || gradient.rows % rows != 0)
+		fatal("%s: %lld gradient rows for %lld rows", op, (long long)gradient.rows, (long long)rows);
+	return gradient.rows / rows;
+}
+
+void ops_grid(struct dispatch *dispatch, uint64_t count)
+{
+	const uint64_t most = 32768; /* every device takes 65,535 */
+	uint64_t width = count < most ? count : most;
+	dispatch->groups[0] = (uint32_t)width;
+	dispatch->groups[1] = width ? (uint32_t)((count + width - 1) / width) : 0;
+}

@@ -14,6 +14,14 @@ void ops_check(const char *op, const char *tensor, struct tensor t, int64_t rows
 void ops_check_optional(const char *op, const char *tensor, struct tensor t, int64_t rows, int64_t cols,
 			enum dtype dtype);
 
+/* Fatal unless it holds. */
+void ops_require(const char *op, bool holds, const char *what);
+/* G of gradient rows G*R over R forward rows; fatal if R does not divide them. */
+int64_t ops_gradients(const char *op, struct tensor gradient, int64_t rows);
+/* Spreads `count` workgroups over x and y; the kernel's number is y * groups in x + x
+ * (shaders/grid.glsl) and may lie past `count`. */
+void ops_grid(struct dispatch *dispatch, uint64_t count);
+
 static inline int64_t ops_div_up(int64_t a, int64_t b)
 {
 	return (a + b - 1) / b;
