@@ -1,0 +1,23 @@
+#version 450
+// y[r, :] = on[r mod R0] ? alpha a[r, :] + (1 - alpha) b[r, :] : a[r, :]; without b, b counts
+// as zero. An invocation covers one element. y may be a.
+layout(constant_id = 0) const uint HAS_B = 1;
+#include "elementwise.glsl"
+layout(binding = 0) buffer Y { float y[]; };
+layout(binding = 1) buffer A { float a[]; };
+layout(binding = 2) readonly buffer B { float b[]; };
+layout(binding = 3) readonly buffer On { uint on[]; };
+
+void main()
+{
+	const uint i = element();
+	if (i >= p.count)
+		return;
+	float v = a[i];
+	if (on[i / p.cols % p.repeat] != 0) {
+		v *= p.scale;
+		if (HAS_B != 0)
+			v += (1.0 - p.scale) * b[i];
+	}
+	y[i] = v;
+}

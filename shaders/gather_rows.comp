@@ -1,0 +1,16 @@
+#version 450
+// y[g n + i, :] = x[g stride + index[i], :] for n indices and every replica g; an invocation
+// covers one element of y.
+#include "elementwise.glsl"
+layout(binding = 0) writeonly buffer Y { float y[]; };
+layout(binding = 1) readonly buffer X { float x[]; };
+layout(binding = 2) readonly buffer Index { uint index[]; };
+
+void main()
+{
+	const uint i = element();
+	if (i >= p.count)
+		return;
+	const uint row = i / p.cols;
+	y[i] = x[(row / p.repeat * p.stride + index[row % p.repeat]) * p.cols + i % p.cols];
+}

@@ -1,0 +1,17 @@
+#version 450
+// a = act(gate) * up for gate_up [R, 2f] = gate | up; a [R, f]. An invocation covers one
+// element of a.
+layout(constant_id = 0) const uint ACT = 3; // enum op_act
+#include "elementwise.glsl"
+#include "activations.glsl"
+layout(binding = 0) writeonly buffer A { float a[]; };
+layout(binding = 1) readonly buffer GateUp { float gate_up[]; };
+
+void main()
+{
+	const uint i = element();
+	if (i >= p.count)
+		return;
+	const uint gate = i / p.cols * 2 * p.cols + i % p.cols;
+	a[i] = activate(ACT, gate_up[gate]) * gate_up[gate + p.cols];
+}

@@ -1,0 +1,20 @@
+#version 450
+// dgate = da * up * act'(gate), dup = da * act(gate); da [G*R, f], gate_up [R, 2f] = gate |
+// up, dgate_up [G*R, 2f]. An invocation covers one element of da.
+layout(constant_id = 0) const uint ACT = 3; // enum op_act
+#include "elementwise.glsl"
+#include "activations.glsl"
+layout(binding = 0) writeonly buffer DGateUp { float dgate_up[]; };
+layout(binding = 1) readonly buffer DA { float da[]; };
+layout(binding = 2) readonly buffer GateUp { float gate_up[]; };
+
+void main()
+{
+	const uint i = element();
+	if (i >= p.count)
+		return;
+	const uint to = i / p.cols * 2 * p.cols + i % p.cols;
+	const uint gate = to % p.repeat;
+	dgate_up[to] = da[i] * gate_up[gate + p.cols] * activate_slope(ACT, gate_up[gate]);
+	dgate_up[to + p.cols] = da[i] * activate(ACT, gate_up[gate]);
+}

@@ -1,0 +1,16 @@
+#version 450
+// y[g stride + index[i], :] += x[g n + i, :] for n distinct indices and every replica g; an
+// invocation covers one element of x.
+#include "elementwise.glsl"
+layout(binding = 0) buffer Y { float y[]; };
+layout(binding = 1) readonly buffer X { float x[]; };
+layout(binding = 2) readonly buffer Index { uint index[]; };
+
+void main()
+{
+	const uint i = element();
+	if (i >= p.count)
+		return;
+	const uint row = i / p.cols;
+	y[(row / p.repeat * p.stride + index[row % p.repeat]) * p.cols + i % p.cols] += x[i];
+}
