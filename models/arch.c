@@ -70,12 +70,12 @@ static const struct family *find_family(struct config *c)
 	if (c->status)
 		return NULL;
 	const cJSON *classes = json_member(c->root, "architectures");
-	const cJSON *class_name = cJSON_IsArray(classes) ? classes->child : NULL;
+	const char *class_name = cJSON_IsArray(classes) ? cJSON_GetStringValue(classes->child) : NULL;
 	for (size_t i = 0; i < ARRAY_LEN(families); i++) {
 		const struct family *family = &families[i];
-		if (type ? strcmp(type, family->model_type) == 0
-			 : cJSON_IsString(class_name) && strncmp(class_name->valuestring, family->class_name,
-								 strlen(family->class_name)) == 0)
+		if (type && strcmp(type, family->model_type) == 0)
+			return family;
+		if (!type && class_name && strncmp(class_name, family->class_name, strlen(family->class_name)) == 0)
 			return family;
 	}
 	config_refuse(

@@ -112,14 +112,14 @@ void config_sizes(struct config *c, struct arch *arch, const struct config_defau
 			    "(\"num_key_value_heads\"%s) evenly",
 			    c->what, arch->heads, arch->kv_heads, kv_default ? ", the family's default" : "");
 
-	bool has_head_dim = json_member(c->root, "head_dim") != NULL;
-	int64_t head_dim =
-		defaults->head_dim > 0 && !json_has(c->root, "head_dim") ? defaults->head_dim : arch->d / arch->heads;
-	if (!has_head_dim && head_dim != defaults->head_dim && arch->d % arch->heads != 0)
+	bool by_class = defaults->head_dim > 0 && !json_has(c->root, "head_dim");
+	bool divided = !by_class && !json_member(c->root, "head_dim");
+	if (divided && c->status == STATUS_OK && arch->d % arch->heads != 0)
 		config_fail(c,
 			    "%s: \"hidden_size\" %d is not a multiple of \"num_attention_heads\" %d, and there is no "
 			    "\"head_dim\"",
 			    c->what, arch->d, arch->heads);
+	int64_t head_dim = by_class ? defaults->head_dim : arch->d / arch->heads;
 	arch->head_dim = (int)config_int(c, "head_dim", 1, ARCH_MAX_HEAD_DIM, head_dim);
 	if (c->status == STATUS_OK && (int64_t)arch->head_dim * arch->heads > ARCH_MAX_WIDTH)
 		config_fail(c, "%s: %d heads of width %d are %" PRId64 " numbers; at most %d are supported", c->what,

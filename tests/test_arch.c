@@ -532,6 +532,8 @@ static void rejections(void **state)
 		{"{'model_type':'llama','num_key_value_heads':64}", "32 query heads"},
 		{"{'model_type':'qwen2','num_attention_heads':4,'hidden_size':64}", "32 key/value heads"},
 		{"{'model_type':'llama','hidden_size':33}", "\"hidden_size\" 33 is not a multiple"},
+		{"{'model_type':'qwen2','hidden_size':12}",
+		 "\"hidden_size\" 12 is not a multiple of \"num_attention_heads\" 32"},
 		{"{'model_type':'llama','head_dim':4096,'num_attention_heads':64,'hidden_size':4096}",
 		 "64 heads of width 4096"},
 		{"{'model_type':'llama','head_dim':7}", "odd width 7"},

@@ -146,7 +146,7 @@ static void dtypes(void **state)
 	assert_int_equal(m.map.model[WEIGHT_FINAL_NORM].dtype, DTYPE_F16);
 	assert_int_equal(m.map.layer[1][WEIGHT_UP].dtype, DTYPE_BF16);
 	assert_int_equal(m.map.layer[0][WEIGHT_UP].dtype, DTYPE_F32);
-	assert_int_equal(m.map.bytes, 4 * m.map.parameters - 2 * (6 + 24));
+	assert_int_equal(m.map.bytes, 4 * m.map.parameters - (int64_t)2 * (6 + 24));
 	close_tiny(&m);
 }
 
