@@ -1,0 +1,564 @@
+/* models/sae_file.h and models/sae_reference.h: the golden SAEs of every format, the
+ * malformed ones, and small SAEs written here. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "compute/base/file.h"
+#include "compute/base/json.h"
+#include "compute/base/mem.h"
+#include "compute/base/text.h"
+#include "models/npy.h"
+#include "models/sae_reference.h"
+#include "tests/scratch.h"
+
+/* ---- golden folders ---- */
+
+struct golden {
+	const char *name;
+	char *folder; /* golden/saes/NAME */
+	char *arrays; /* golden/saes/NAME/golden */
+	cJSON *about; /* cases.json */
+	struct sae_spec spec;
+	int64_t T;
+	double *x, *target;
+};
+
+static double *read_array(const char *folder, const char *name, size_t count)
+{
+	char *path = path_join(folder, name);
+	double *data;
+	size_t n;
+	struct error error;
+	if (npy_read_double(path, &data, &n, NULL, &error))
+		fail_msg("%s", error.text);
+	if (n != count)
+		fail_msg("%s holds %zu numbers, not %zu", path, n, count);
+	free(path);
+	return data;
+}
+
+/* max|a-b| / max|b|; NaN fails. */
+static void check_same(const struct golden *g, const char *folder, const char *name, const double *a, size_t count,
+		       double tolerance)
+{
+	double *b = read_array(folder, name, count), worst = 0, largest = 0;
+	bool finite = true;
+	for (size_t i = 0; i < count; i++) {
+		finite = finite && isfinite(a[i]);
+		worst = fmax(worst, fabs(a[i] - b[i]));
+		largest = fmax(largest, fabs(b[i]));
+	}
+	free(b);
+	if (!finite || !(worst <= tolerance * largest))
+		fail_msg("%s, %s: off by %.2e of the largest, %g", g->name, name, worst / largest, largest);
+}
+
+static enum op_clamp_mode clamp_mode(const char *name)
+{
+	static const char *const names[] = {"set", "set_active", "scale", "scale_active", "ablate", "floor"};
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (strcmp(names[i], name) == 0)
+			return (enum op_clamp_mode)i;
+	fail_msg("unknown clamp mode %s", name);
+	return OP_CLAMP_SET;
+}
+
+static void check_clamps(const struct golden *g, const char *folder, double tolerance)
+{
+	const struct sae_spec *s = &g->spec;
+	const cJSON *list = json_member(g->about, "clamped_features"), *one;
+	int64_t features[16], K = 0;
+	cJSON_ArrayForEach(one, list) features[K++] = (int64_t)one->valuedouble;
+	double *out = mem_alloc((size_t)(g->T * s->d_out), sizeof *out);
+	cJSON_ArrayForEach(one, json_member(g->about, "clamps"))
+	{
+		sae_reference_clamp(
+			s, g->T, g->x, g->target, features, K, clamp_mode(json_member(one, "mode")->valuestring),
+			json_member(one, "value")->valuedouble, json_member(one, "error_scale")->valuedouble, out);
+		check_same(g, folder, json_member(one, "file")->valuestring, out, (size_t)(g->T * s->d_out), tolerance);
+	}
+	free(out);
+}
+
+/* Every array of a golden folder against what the loaded spec computes. */
+static void check_arrays(const struct golden *g, const char *folder)
+{
+	const struct sae_spec *s = &g->spec;
+	size_t latents = (size_t)(g->T * s->F), inputs = (size_t)(g->T * s->d_in), outputs = (size_t)(g->T * s->d_out);
+	double tolerance = json_member(g->about, "tolerance")->valuedouble;
+	double *z = mem_alloc(latents, sizeof *z), *pre = mem_alloc(latents, sizeof *pre);
+	double *y = mem_alloc(outputs, sizeof *y), *dx = mem_alloc(inputs, sizeof *dx);
+	sae_reference_encode(s, g->T, g->x, z, pre);
+	check_same(g, folder, "features.npy", z, latents, tolerance);
+	check_same(g, folder, "pre_activations.npy", pre, latents, tolerance);
+	sae_reference_decode(s, g->T, g->x, z, y);
+	check_same(g, folder, "recon.npy", y, outputs, tolerance);
+
+	const cJSON *row = json_member(g->about, "exact_row"), *one;
+	cJSON_ArrayForEach(one, json_member(g->about, "exact_features"))
+	{
+		double at = z[(int64_t)row->valuedouble * s->F + (int64_t)one->valuedouble];
+		if (at != 0 && folder == g->arrays) /* under another reading the row is no longer exact */
+			fail_msg("%s: latent %d is %g, it should sit on its threshold", g->name, one->valueint, at);
+	}
+
+	double *up = read_array(g->arrays, "g_features.npy", latents);
+	sae_reference_encode_back(s, g->T, g->x, up, dx);
+	check_same(g, folder, "grad_x_from_features.npy", dx, inputs, tolerance);
+	free(up);
+	up = read_array(g->arrays, "g_recon.npy", outputs);
+	sae_reference_recon_back(s, g->T, g->x, up, dx);
+	check_same(g, folder, "grad_x_from_recon.npy", dx, inputs, tolerance);
+	free(up);
+	check_clamps(g, folder, tolerance);
+	free(z);
+	free(pre);
+	free(y);
+	free(dx);
+}
+
+static void load(struct golden *g, const struct sae_options *options)
+{
+	struct error error;
+	char *path = path_join(g->folder, json_member(g->about, "path")->valuestring);
+	if (sae_file_open(&g->spec, path, options, &error) || sae_file_load(&g->spec, &error))
+		fail_msg("%s: %s", g->name, error.text);
+	free(path);
+}
+
+static void check_description(const struct golden *g)
+{
+	const struct sae_spec *s = &g->spec;
+	assert_int_equal(s->d_in, json_member(g->about, "d_in")->valuedouble);
+	assert_int_equal(s->d_out, json_member(g->about, "d_out")->valuedouble);
+	assert_int_equal(s->F, json_member(g->about, "n_features")->valuedouble);
+	const cJSON *k = json_member(g->about, "k");
+	assert_int_equal(s->k, k ? k->valuedouble : 0);
+	assert_string_equal(st_dtype_name(s->stored_dtype), json_member(g->about, "stored_dtype")->valuestring);
+	assert_string_equal(sae_act_name(s->act), json_member(g->about, "architecture")->valuestring);
+	assert_string_equal(sae_norm_name(s->norm), json_member(g->about, "normalize")->valuestring);
+	const char *hook = json_member(g->about, "hook")->valuestring;
+	enum sae_site site;
+	int64_t layer;
+	assert_true(sae_site_parse(hook, &site, &layer));
+	if (s->layer != layer)
+		fail_msg("%s: layer %lld, not %lld", g->name, (long long)s->layer, (long long)layer);
+	if (s->transcoder && site == SAE_SITE_MLP_OUT)
+		site = SAE_SITE_MLP_IN;
+	if (s->site_in != site)
+		fail_msg("%s: site %s, not %s", g->name, sae_site_name(s->site_in), sae_site_name(site));
+	assert_int_equal(s->transcoder, strcmp(json_member(g->about, "target")->valuestring, "y.npy") == 0);
+}
+
+static struct sae_options options_of(const struct golden *g, const char *folder)
+{
+	struct sae_options options = {.saelens_reading = strcmp(folder, "golden_saelens") == 0};
+	if (strcmp(folder, "golden_folded") == 0)
+		options.activation_scale = json_member(g->about, "fold_scale")->valuedouble;
+	return options;
+}
+
+static void check_folder(const char *name, const char *folder)
+{
+	struct golden g = {.name = name, .folder = mem_strdup(folder), .arrays = path_join(folder, "golden")};
+	struct error error;
+	char *path = path_join(g.arrays, "cases.json");
+	if (json_read(&g.about, path, 1 << 20, &error))
+		fail_msg("%s", error.text);
+	free(path);
+	load(&g, NULL);
+	check_description(&g);
+	g.T = (int64_t)json_member(g.about, "rows")->valuedouble;
+	g.x = read_array(g.arrays, "x.npy", (size_t)(g.T * g.spec.d_in));
+	g.target = read_array(g.arrays, json_member(g.about, "target")->valuestring, (size_t)(g.T * g.spec.d_out));
+	check_arrays(&g, g.arrays);
+	const cJSON *one;
+	cJSON_ArrayForEach(one, json_member(g.about, "alternatives"))
+	{
+		const char *other = json_member(one, "folder")->valuestring;
+		struct sae_options options = options_of(&g, other);
+		path = path_join(g.folder, other);
+		sae_spec_done(&g.spec);
+		load(&g, &options);
+		check_arrays(&g, path);
+		free(path);
+	}
+	sae_spec_done(&g.spec);
+	cJSON_Delete(g.about);
+	free(g.x);
+	free(g.target);
+	free(g.folder);
+	free(g.arrays);
+}
+
+static void test_golden(void **state)
+{
+	(void)state;
+	char *list = scratch_golden("saes/index.json");
+	if (!list) {
+		print_message("the golden SAEs are not there\n");
+		skip();
+	}
+	cJSON *index;
+	struct error error;
+	assert_int_equal(json_read(&index, list, 1 << 20, &error), STATUS_OK);
+	const cJSON *one;
+	cJSON_ArrayForEach(one, index)
+	{
+		const char *name = json_member(one, "name")->valuestring;
+		char *relative = mem_printf("saes/%s", name), *folder = scratch_golden(relative);
+		check_folder(name, folder);
+		free(relative);
+		free(folder);
+	}
+	assert_true(cJSON_GetArraySize(index) >= 43);
+	cJSON_Delete(index);
+	free(list);
+}
+
+/* ---- malformed files ---- */
+
+static void test_golden_bad(void **state)
+{
+	(void)state;
+	char *list = scratch_golden("saes/bad/bad.json");
+	if (!list) {
+		print_message("the golden SAEs are not there\n");
+		skip();
+	}
+	cJSON *cases;
+	struct error error;
+	assert_int_equal(json_read(&cases, list, 1 << 20, &error), STATUS_OK);
+	const cJSON *one;
+	int seen = 0;
+	cJSON_ArrayForEach(one, cases)
+	{
+		char *name = mem_printf("saes/bad/%s", json_member(one, "file")->valuestring);
+		char *path = scratch_golden(name);
+		const char *kind = json_member(one, "error")->valuestring;
+		struct sae_spec spec;
+		enum status status = sae_file_open(&spec, path, NULL, &error);
+		bool at_load = status == STATUS_OK;
+		if (at_load)
+			status = sae_file_load(&spec, &error);
+		if (status != STATUS_INVALID)
+			fail_msg("accepted: %s", name);
+		sae_spec_done(&spec);
+		/* Only numbers may be found wrong late. */
+		if (at_load && strcmp(kind, "not finite") != 0 && strcmp(kind, "checksum") != 0 &&
+		    !strstr(name, "npz_bomb"))
+			fail_msg("found only when loading: %s: %s", name, error.text);
+		if (!scratch_says(error.text, kind) || !scratch_says(error.text, "bad/"))
+			fail_msg("at %s", name);
+		assert_null(strchr(error.text, 27));
+		seen++;
+		free(path);
+		free(name);
+	}
+	assert_true(seen >= 60);
+	cJSON_Delete(cases);
+	free(list);
+}
+
+/* ---- SAEs written here ---- */
+
+/* A safetensors file of float32 tensors, each given by name, shape and numbers. */
+struct writer {
+	struct strbuf header, data;
+};
+
+static void writer_add(struct writer *w, const char *name, int rank, int64_t rows, int64_t cols, const float *numbers)
+{
+	size_t count = (size_t)(rows * (rank == 2 ? cols : 1)), begin = w->data.length;
+	strbuf_add(&w->data, numbers, count * sizeof *numbers);
+	strbuf_printf(&w->header, "%s\"%s\":{\"dtype\":\"F32\",\"shape\":[%lld", w->header.length ? "," : "{", name,
+		      (long long)rows);
+	if (rank == 2)
+		strbuf_printf(&w->header, ",%lld", (long long)cols);
+	strbuf_printf(&w->header, "],\"data_offsets\":[%zu,%zu]}", begin, w->data.length);
+}
+
+static char *writer_end(struct writer *w, const char *name)
+{
+	strbuf_add_char(&w->header, '}');
+	struct strbuf file = {0};
+	for (int i = 0; i < 8; i++)
+		strbuf_add_char(&file, (char)((uint64_t)w->header.length >> 8 * i));
+	strbuf_add(&file, w->header.data, w->header.length);
+	strbuf_add(&file, w->data.data, w->data.length);
+	char *path = scratch_file(name, file.data, file.length);
+	strbuf_done(&file);
+	strbuf_done(&w->header);
+	strbuf_done(&w->data);
+	*w = (struct writer){0};
+	return path;
+}
+
+/* d_in 2, three latents. */
+static const float tiny_W_enc[] = {1, 0, -1, /**/ 0, 2, 1};
+static const float tiny_W_dec[] = {1, 0, /**/ 0, 1, /**/ 3, 4};
+static const float tiny_b_enc[] = {0.5f, -1, 0};
+static const float tiny_b_dec[] = {0.25f, -0.25f};
+static const float tiny_threshold[] = {0.5f, 0.25f, 1};
+
+static enum status open_tiny(struct sae_spec *spec, const char *cfg, const struct sae_options *options,
+			     struct error *error)
+{
+	struct writer w = {0};
+	writer_add(&w, "W_enc", 2, 2, 3, tiny_W_enc);
+	writer_add(&w, "W_dec", 2, 3, 2, tiny_W_dec);
+	writer_add(&w, "b_enc", 1, 3, 0, tiny_b_enc);
+	writer_add(&w, "b_dec", 1, 2, 0, tiny_b_dec);
+	writer_add(&w, "threshold", 1, 3, 0, tiny_threshold);
+	free(writer_end(&w, "tiny/sae_weights.safetensors"));
+	free(scratch_file("tiny/cfg.json", cfg, strlen(cfg)));
+	char *folder = scratch_path("tiny");
+	enum status status = sae_file_open(spec, folder, options, error);
+	free(folder);
+	if (status == STATUS_OK)
+		status = sae_file_load(spec, error);
+	if (status)
+		sae_spec_done(spec);
+	return status;
+}
+
+static void check_tiny(const char *cfg, const double expected_z[3], const double expected_y[2])
+{
+	struct sae_spec spec;
+	struct error error;
+	if (open_tiny(&spec, cfg, NULL, &error))
+		fail_msg("%s: %s", cfg, error.text);
+	static const double x[2] = {1.25, 0.75};
+	double z[3], y[2];
+	sae_reference_encode(&spec, 1, x, z, NULL);
+	sae_reference_decode(&spec, 1, x, z, y);
+	for (int i = 0; i < 3; i++)
+		if (!(fabs(z[i] - expected_z[i]) < 1e-6))
+			fail_msg("%s: z[%d] is %g, not %g", cfg, i, z[i], expected_z[i]);
+	for (int i = 0; i < 2; i++)
+		if (!(fabs(y[i] - expected_y[i]) < 1e-6))
+			fail_msg("%s: y[%d] is %g, not %g", cfg, i, y[i], expected_y[i]);
+	assert_int_equal(spec.loaded_bytes, sae_file_load_bytes(&spec));
+	sae_spec_done(&spec);
+}
+
+/* By hand: v = (1, 1), so h = (1.5, 1, 0); without b_dec v = (1.25, 0.75), h = (1.75, 0.5, -0.5). */
+static void test_tiny(void **state)
+{
+	(void)state;
+	check_tiny("{\"architecture\":\"standard\",\"d_in\":2,\"d_sae\":3}", (double[]){1.5, 1, 0},
+		   (double[]){1.75, 0.75});
+	check_tiny("{}", (double[]){1.5, 1, 0}, (double[]){1.75, 0.75});
+	check_tiny("{\"apply_b_dec_to_input\":false}", (double[]){1.75, 0.5, 0}, (double[]){2, 0.25});
+	check_tiny("{\"architecture\":\"jumprelu\",\"apply_b_dec_to_input\":false}", (double[]){1.75, 0.5, 0},
+		   (double[]){2, 0.25});
+	check_tiny("{\"architecture\":\"topk\",\"k\":1}", (double[]){1.5, 0, 0}, (double[]){1.75, -0.25});
+	check_tiny("{\"activation_fn_str\":\"topk\",\"activation_fn_kwargs\":{\"k\":1}}", (double[]){1.5, 0, 0},
+		   (double[]){1.75, -0.25});
+	check_tiny("{\"activation_fn_str\":\"tanh-relu\"}", (double[]){tanh(1.5), tanh(1), 0},
+		   (double[]){tanh(1.5) + 0.25, tanh(1) - 0.25});
+	check_tiny("{\"architecture\":\"batchtopk\",\"k\":1}", (double[]){1.5, 0, 0}, (double[]){1.75, -0.25});
+	check_tiny("{\"architecture\":\"transcoder\"}", (double[]){1.75, 0.5, 0}, (double[]){2, 0.25});
+	/* Decoder norms (1, 1, 5): h becomes (1.75, 0.5, -2.5), the largest by magnitude is the last. */
+	check_tiny("{\"architecture\":\"abstopk\",\"k\":1,\"rescale_acts_by_decoder_norm\":true,"
+		   "\"apply_b_dec_to_input\":false}",
+		   (double[]){0, 0, -2.5}, (double[]){0.25 - 1.5, -0.25 - 2});
+}
+
+static void test_tiny_refused(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *cfg, *says;
+	} cases[] = {
+		{"", "bad config"},
+		{"[]", "bad config"},
+		{"{\"d_in\":2,\"d_in\":2}", "bad config"},
+		{"{\"d_in\":3}", "shape mismatch"},
+		{"{\"d_in\":0}", "bad config"},
+		{"{\"d_in\":2.5}", "bad config"},
+		{"{\"d_sae\":4}", "shape mismatch"},
+		{"{\"architecture\":3}", "bad config"},
+		{"{\"architecture\":\"gated\"}", "missing tensor"},
+		{"{\"architecture\":\"temporal\"}", "unsupported architecture"},
+		{"{\"architecture\":\"skip_transcoder\"}", "missing tensor"},
+		{"{\"architecture\":\"topk\"}", "bad k"},
+		{"{\"architecture\":\"topk\",\"k\":4}", "bad k"},
+		{"{\"architecture\":\"topk\",\"k\":1.5}", "bad k"},
+		{"{\"architecture\":\"batchtopk\",\"k\":0}", "bad k"},
+		{"{\"activation_fn\":\"gelu\"}", "unsupported activation"},
+		{"{\"normalize_activations\":\"batch\"}", "unsupported normalisation"},
+		{"{\"normalize_activations\":7}", "unsupported normalisation"},
+		{"{\"finetuning_scaling_factor\":true}", "missing tensor"},
+		{"{\"apply_b_dec_to_input\":\"yes\"}", "bad config"},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct sae_spec spec;
+		struct error error;
+		if (open_tiny(&spec, cases[i].cfg, NULL, &error) != STATUS_INVALID)
+			fail_msg("accepted: %s", cases[i].cfg);
+		if (!scratch_says(error.text, cases[i].says) || !scratch_says(error.text, "tiny/"))
+			fail_msg("at: %s", cases[i].cfg);
+	}
+	struct sae_spec spec;
+	struct error error;
+	struct sae_options options = {.activation_scale = 2};
+	assert_int_equal(open_tiny(&spec, "{}", &options, &error), STATUS_INVALID);
+	assert_int_equal(sae_file_open(&spec, "/nonexistent", NULL, &error), STATUS_INVALID);
+	assert_true(scratch_says(error.text, "/nonexistent"));
+	char *parent = scratch_path("");
+	assert_int_equal(sae_file_open(&spec, parent, NULL, &error), STATUS_INVALID);
+	assert_true(scratch_says(error.text, "did you mean"));
+	free(parent);
+}
+
+static void test_description(void **state)
+{
+	(void)state;
+	struct sae_spec spec;
+	struct error error;
+	assert_int_equal(
+		open_tiny(&spec,
+			  "{\"metadata\":{\"model_name\":\"gpt2-small\",\"hook_name\":\"blocks.8.hook_resid_mid\","
+			  "\"neuronpedia_id\":\"gpt2-small/8-res-jb\",\"prepend_bos\":false,\"context_size\":128}}",
+			  NULL, &error),
+		STATUS_OK);
+	enum hook hook;
+	assert_int_equal(spec.layer, 8);
+	assert_true(sae_site_hook(spec.site_in, &hook) && hook == HOOK_RESID_MID);
+	assert_true(spec.center_input && !spec.prepend_bos && spec.context_size == 128);
+	assert_string_equal(spec.model_name, "gpt2-small");
+	sae_spec_done(&spec);
+	struct sae_options options = {.center = SAE_CENTER_NO};
+	assert_int_equal(
+		open_tiny(&spec, "{\"metadata\":{\"model_from_pretrained_kwargs\":{\"center_writing_weights\":true}}}",
+			  &options, &error),
+		STATUS_OK);
+	assert_false(spec.center_input);
+	sae_spec_done(&spec);
+
+	static const struct {
+		const char *name;
+		enum sae_site site;
+		int64_t layer;
+	} names[] = {
+		{"blocks.4.hook_resid_pre", SAE_SITE_RESID_PRE, 4},
+		{"blocks.11.attn.hook_z", SAE_SITE_ATTN_Z, 11},
+		{"layers.10", SAE_SITE_RESID_POST, 10},
+		{"h.3.attn", SAE_SITE_ATTN_OUT, 3},
+		{"transformer.h.0.mlp", SAE_SITE_MLP_OUT, 0},
+		{"model.layers.7.output", SAE_SITE_RESID_POST, 7},
+		{"model.layers.7.pre_feedforward_layernorm.output", SAE_SITE_MLP_IN, 7},
+		{"model.layers.7.self_attn.o_proj.input", SAE_SITE_ATTN_Z, 7},
+		{"resid_post_layer_3", SAE_SITE_RESID_POST, 3},
+		{"embed_tokens", SAE_SITE_EMBED, -1},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		enum sae_site site;
+		int64_t layer;
+		if (!sae_site_parse(names[i].name, &site, &layer) || site != names[i].site || layer != names[i].layer)
+			fail_msg("%s is read as %s of layer %lld", names[i].name, sae_site_name(site),
+				 (long long)layer);
+	}
+	static const char *const unknown[] = {"",
+					      "layers.",
+					      "layers.x",
+					      "blocks.4.hook_other",
+					      "resid_post_layer_",
+					      "blocks.99999999999.hook_resid_pre"};
+	for (size_t i = 0; i < ARRAY_LEN(unknown); i++) {
+		enum sae_site site;
+		int64_t layer;
+		assert_false(sae_site_parse(unknown[i], &site, &layer));
+	}
+}
+
+/* Gradients of every activation and normalisation against central differences. */
+static void test_gradients(void **state)
+{
+	(void)state;
+	enum { D = 5, F = 6, T = 3 };
+	float W_enc[F * D], W_dec[F * D], b_enc[F], b_dec[D], threshold[F], b_gate[F], b_mag[F], mag[F], skip[D * D];
+	unsigned seed = 7;
+	float *all[] = {W_enc, W_dec, b_enc, b_dec, threshold, b_gate, b_mag, mag, skip};
+	size_t sizes[] = {F * D, F * D, F, D, F, F, F, F, D * D};
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		for (size_t j = 0; j < sizes[i]; j++) {
+			seed = seed * 1664525 + 1013904223;
+			all[i][j] = (float)(seed >> 8) / (1 << 24) * 2 - 0.8f;
+		}
+	double x[T * D], dz[T * F], dy[T * D], dx[T * D];
+	double *wide[] = {x, dz, dy};
+	size_t wide_sizes[] = {T * D, T * F, T * D};
+	for (size_t i = 0; i < 3; i++)
+		for (size_t j = 0; j < wide_sizes[i]; j++) {
+			seed = seed * 1664525 + 1013904223;
+			wide[i][j] = (seed >> 8) / (double)(1 << 24) * 3 - 1.5;
+		}
+	for (int act = 0; act < SAE_ACT_COUNT; act++)
+		for (int norm = 0; norm <= SAE_NORM_LAYER; norm++)
+			for (int center = 0; center < 2; center++) {
+				struct sae_spec s = {.d_in = D,
+						     .d_out = D,
+						     .F = F,
+						     .act = (enum sae_act)act,
+						     .k = 2,
+						     .batch_k = 1.5,
+						     .norm = (enum sae_norm)norm,
+						     .norm_out = norm != 0,
+						     .subtract_b_dec = true,
+						     .center_input = center,
+						     .has_skip = true,
+						     .W_enc = W_enc,
+						     .W_dec = W_dec,
+						     .b_dec = b_dec,
+						     .W_skip = skip,
+						     .b_enc = act == SAE_GATED ? NULL : b_enc,
+						     .threshold = threshold,
+						     .b_gate = b_gate,
+						     .b_mag = b_mag,
+						     .mag_scale = mag};
+				for (int which = 0; which < 2; which++) {
+					if (which)
+						sae_reference_recon_back(&s, T, x, dy, dx);
+					else
+						sae_reference_encode_back(&s, T, x, dz, dx);
+					for (int i = 0; i < T * D; i++) {
+						double z[T * F], y[T * D], side[2], keep = x[i], eps = 1e-6;
+						for (int e = 0; e < 2; e++) {
+							x[i] = keep + (e ? eps : -eps);
+							side[e] = 0;
+							sae_reference_encode(&s, T, x, z, NULL);
+							sae_reference_decode(&s, T, x, z, y);
+							for (int j = 0; j < T * F && !which; j++)
+								side[e] += z[j] * dz[j];
+							for (int j = 0; j < T * D && which; j++)
+								side[e] += y[j] * dy[j];
+						}
+						x[i] = keep;
+						double slope = (side[1] - side[0]) / (2 * eps);
+						if (!(fabs(slope - dx[i]) <= 1e-6 * fmax(1, fabs(slope))))
+							fail_msg("%s, norm %d, centre %d, of %s: %g, not %g",
+								 sae_act_name(s.act), norm, center,
+								 which ? "reconstruction" : "features", dx[i], slope);
+					}
+				}
+			}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_tiny),	    cmocka_unit_test(test_tiny_refused),
+		cmocka_unit_test(test_description), cmocka_unit_test(test_gradients),
+		cmocka_unit_test(test_golden),	    cmocka_unit_test(test_golden_bad),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
