@@ -334,15 +334,21 @@ static void order(struct recorder *recorder, const struct dispatch *dispatch)
 	bool needed = false;
 	for (int i = 0; i < dispatch->binding_count && !needed; i++) {
 		const struct binding *b = &dispatch->bindings[i];
-		if (b->tensor.buffer)
+		/* An absent tensor's stand-in is shared: a kernel that could write it is ordered
+		 * like any other, or the validation layer rightly objects. */
+		if (!b->tensor.buffer)
+			needed = conflicts(recorder, recorder->device->dummy->handle, 0, 16, b->access != BINDING_READ);
+		else
 			needed = conflicts(recorder, b->tensor.buffer->handle, b->tensor.offset,
 					   b->tensor.offset + tensor_bytes(b->tensor), b->access != BINDING_READ);
 	}
 	barrier_if(recorder, needed);
 	for (int i = 0; i < dispatch->binding_count; i++) {
 		const struct binding *b = &dispatch->bindings[i];
-		if (!b->tensor.buffer)
+		if (!b->tensor.buffer) {
+			book(recorder, recorder->device->dummy->handle, 0, 16, b->access != BINDING_READ);
 			continue;
+		}
 		book(recorder, b->tensor.buffer->handle, b->tensor.offset, b->tensor.offset + tensor_bytes(b->tensor),
 		     b->access != BINDING_READ);
 		recorder->counts.bytes_bound += tensor_bytes(b->tensor);

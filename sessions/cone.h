@@ -1,0 +1,80 @@
+/* The light cone of a recovery: the pass over what delta can change, with everything that
+ * acts on it (later clamps, delta itself, monitors), on the device.
+ *
+ * It starts from the clamped scene's residual at the lowest perturbed layer and covers
+ * the positions from the first perturbed one (or the first readout, if earlier) to the
+ * end. recovery.c records its steps and evaluations on top.
+ */
+#ifndef REBOUND_CONE_H
+#define REBOUND_CONE_H
+
+#include "sessions/readout.h"
+#include "sessions/scene.h"
+
+/* A hooked layer inside the cone. */
+struct cone_site {
+	int index; /* of session.sites */
+	bool has_delta, has_clamp;
+	int64_t first_row; /* of delta, where has_delta */
+	int64_t K;
+	struct tensor z, h, dz, change;	  /* [R, K]; z, dz, change are views of the flat tensors */
+	struct tensor decoded, ddecoded;  /* [R, d] views */
+	struct tensor prepared, dh;	  /* scratch */
+	struct tensor delta, g;		  /* [positions, d] views */
+	struct tensor before, added, out; /* [R, d]: filled while capturing */
+	struct clamp_edit clamp_first;	  /* what earlier rows caused is clamped */
+	struct clamp_edit clamp_again;	  /* order delta-clamp */
+	bool has_first, has_again;
+};
+
+struct cone {
+	struct session *session;
+	struct scene *scene; /* clamped; borrowed */
+	int64_t prompt, total;
+	int64_t first, rows; /* positions [first, first + rows) */
+	int lowest;	     /* index of the lowest perturbed site */
+	struct cone_site *sites;
+	int site_count, delta_site_count;
+	int64_t *positions; /* perturbed, as given */
+	int64_t position_count;
+	int64_t delta_rows;			  /* delta_site_count * position_count */
+	int64_t monitored_first, monitored_count; /* positions */
+
+	struct pass pass;
+	struct kv_cache *cache; /* the scene's: rows of the cone are rewritten */
+	struct readout readout;
+	struct tensor delta, g; /* [delta_rows, d] */
+	struct tensor delta_segments;
+	struct tensor index;	 /* u32 [1, positions]: their rows in the cone */
+	bool rows_are_positions; /* every cone row is perturbed, in order */
+	/* defended activations of all sites, flat; absent without clamps in the cone */
+	struct tensor z, z_ref, dz, change, z_segments;
+	struct tensor entries, reference, weight;
+	struct tensor decoded, ddecoded, decoded_segments;
+	double reference_norm;	   /* ||z_S(h_def)|| over all monitored positions and sites */
+	int64_t monitored_entries; /* all of them, also outside the cone */
+
+	/* probe objective: scores of rows, see probe.h */
+	struct tensor probe_w, probe_scores, probe_dlast;
+	bool probing;
+
+	bool capturing; /* record the captures too */
+	bool penalties; /* dz has to be propagated */
+	/* private */
+	struct cone_edit *edits;
+	struct edit **edit_list;
+	int edit_count;
+	struct arena *arena, *tables;
+};
+
+/* Plans and allocates; z_ref is left unset (the caller runs the cone at delta = 0). */
+enum status WARN_UNUSED cone_create(struct cone *cone, struct session *session, struct scene *clamped,
+				    struct error *error);
+void cone_done(struct cone *cone);
+
+/* Forward from the start residual to J (readout.J), with captures if cone.capturing. */
+void cone_record_forward(struct cone *cone, struct recorder *rec);
+/* Backward into g: dJ/d delta plus what dz (scaled penalties) adds. */
+void cone_record_backward(struct cone *cone, struct recorder *rec);
+
+#endif

@@ -1,0 +1,203 @@
+#include "sessions/hooked_sae.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "compute/base/file.h"
+#include "compute/base/mem.h"
+#include "models/sae_file.h"
+#include "sessions/labels.h"
+
+/* Splits "LAYER:HOOK=PATH"; *layer is -1 where there is no override. */
+static enum status split_spec(const char *spec, int *layer, enum hook *hook, const char **path, struct error *error)
+{
+	*layer = -1;
+	*path = spec;
+	const char *equals = strchr(spec, '='), *colon = strchr(spec, ':');
+	if (!equals || !colon || colon > equals)
+		return STATUS_OK;
+	char *number = mem_strndup(spec, (size_t)(colon - spec));
+	char *name = mem_strndup(colon + 1, (size_t)(equals - colon - 1));
+	int64_t value;
+	enum status status = STATUS_OK;
+	/* A path may hold both characters: only what looks like an override is one. */
+	if (text_int(number, &value)) {
+		if (value < 0 || value >= ARCH_MAX_LAYERS || !hook_parse(name, hook))
+			status =
+				error_set(error, STATUS_INVALID,
+					  "--sae '%s': expected LAYER:HOOK=PATH with a hook of resid_pre, resid_mid or "
+					  "resid_post",
+					  spec);
+		*layer = (int)value;
+		*path = equals + 1;
+	}
+	free(number);
+	free(name);
+	return status;
+}
+
+static enum status unsupported(const struct sae_spec *spec, struct error *error)
+{
+	if (spec->transcoder)
+		return error_set(
+			error, STATUS_INVALID,
+			"'%s' is a transcoder: it reads one place and writes another, so there is no residual to "
+			"clamp with it",
+			spec->path);
+	if (spec->act != SAE_RELU && spec->act != SAE_TANH_RELU && spec->act != SAE_JUMPRELU)
+		return error_set(
+			error, STATUS_INVALID,
+			"'%s' has the activation %s, which this version can read but not run on the device; relu, "
+			"tanh-relu and jumprelu run",
+			spec->path, sae_act_name(spec->act));
+	if (spec->norm != SAE_NORM_NONE || spec->norm_out || spec->center_input || spec->has_skip)
+		return error_set(
+			error, STATUS_INVALID,
+			"'%s' normalises or centres its input (%s), which this version can read but not run on the "
+			"device",
+			spec->path, sae_norm_name(spec->norm));
+	return STATUS_OK;
+}
+
+/* Where the SAE goes: the override, or what the file says. */
+static enum status place(const struct session *session, const struct sae_spec *spec, int layer, enum hook hook,
+			 struct sae_arrays *arrays, int *point, struct error *error)
+{
+	const struct arch *arch = &session->model.arch;
+	if (layer < 0) {
+		if (spec->layer < 0 || !sae_site_hook(spec->site_in, &hook))
+			return error_set(
+				error, STATUS_INVALID,
+				"'%s' does not say where on the residual stream it belongs (recorded: %s); give it as "
+				"--sae LAYER:HOOK=%s",
+				spec->path, spec->hook_name ? spec->hook_name : "nothing", spec->path);
+		layer = (int)spec->layer;
+	}
+	if (!point_of_hook(arch, layer, hook, point))
+		return error_set(
+			error, STATUS_INVALID,
+			"'%s' belongs at layer %d %s, which the model (%d layers%s) does not have; override with --sae "
+			"LAYER:HOOK=%s",
+			spec->path, layer, hook_name(hook), arch->layers,
+			arch->parallel_residual ? ", no resid_mid" : "", spec->path);
+	if (spec->d_in != arch->d)
+		return error_set(
+			error, STATUS_INVALID,
+			"'%s' was made for a residual of width %lld (%s%s) and the model's is %d wide: it belongs to "
+			"another model",
+			spec->path, (long long)spec->d_in, spec->model_name ? "recorded model: " : "no model recorded",
+			spec->model_name ? spec->model_name : "", arch->d);
+	arrays->layer = layer;
+	arrays->hook = hook;
+	return STATUS_OK;
+}
+
+static enum op_sae_act act_of(enum sae_act act)
+{
+	return act == SAE_RELU ? OP_SAE_RELU : act == SAE_TANH_RELU ? OP_SAE_TANH_RELU : OP_SAE_JUMPRELU;
+}
+
+static enum status open_one(struct session *session, struct site *site, const char *text, struct error *error)
+{
+	int layer;
+	enum hook hook = HOOK_RESID_POST;
+	const char *path;
+	*site = (struct site){0};
+	enum status status = split_spec(text, &layer, &hook, &path, error);
+	if (status)
+		return status;
+	struct sae_spec spec;
+	status = sae_file_open(&spec, path, NULL, error);
+	if (status)
+		return status;
+	struct sae_arrays arrays = {0};
+	status = unsupported(&spec, error);
+	if (status == STATUS_OK)
+		status = place(session, &spec, layer, hook, &arrays, &site->point, error);
+	if (status == STATUS_OK)
+		status = sae_file_load(&spec, error);
+	if (status == STATUS_OK) {
+		arrays.d = spec.d_in;
+		arrays.features = spec.F;
+		arrays.act = act_of(spec.act);
+		arrays.subtract_b_dec = spec.subtract_b_dec;
+		arrays.w_enc = spec.W_enc;
+		arrays.w_dec = spec.W_dec;
+		arrays.b_enc = spec.b_enc;
+		arrays.b_dec = spec.b_dec;
+		arrays.threshold = spec.threshold;
+		status = sae_create(&site->sae, session->device, &arrays, error);
+	}
+	if (status == STATUS_OK) {
+		site->path = mem_strdup(path);
+		site->name = mem_printf("layer %d %s, %lld %s", arrays.layer, hook_name(arrays.hook), (long long)spec.F,
+					sae_act_name(spec.act));
+	}
+	sae_spec_done(&spec);
+	return status;
+}
+
+void hooked_sae_done(struct site *site)
+{
+	if (site->clamp_ready)
+		clamp_done(&site->clamp);
+	sae_done(&site->sae);
+	labels_destroy(&site->labels);
+	free(site->rules);
+	free(site->path);
+	free(site->name);
+	*site = (struct site){0};
+}
+
+static int compare_sites(const void *a, const void *b)
+{
+	return ((const struct site *)a)->point - ((const struct site *)b)->point;
+}
+
+enum status hooked_saes_open(struct session *session, const char *const *specs, int count, struct error *error)
+{
+	if (count > SESSION_MAX_SITES)
+		return error_set(error, STATUS_INVALID, "at most %d SAEs can be loaded, %d were given",
+				 SESSION_MAX_SITES, count);
+	for (int i = 0; i < count; i++) {
+		if (!progress_report(&session->progress, "loading SAEs", (uint64_t)i, (uint64_t)count))
+			return error_set(error, STATUS_CANCELLED, "loading the SAEs was cancelled");
+		enum status status = open_one(session, &session->sites[session->site_count], specs[i], error);
+		if (status)
+			return status;
+		int layer = session->sites[session->site_count].sae.layer;
+		int other = session_site_of_layer(session, layer);
+		session->site_count++;
+		if (other >= 0)
+			return error_set(
+				error, STATUS_INVALID,
+				"two SAEs for layer %d were given, '%s' and '%s'; clamps name a layer, so there can be "
+				"one",
+				layer, session->sites[other].path, session->sites[session->site_count - 1].path);
+	}
+	qsort(session->sites, (size_t)session->site_count, sizeof *session->sites, compare_sites);
+	return STATUS_OK;
+}
+
+enum status hooked_saes_open_builtin(struct session *session, struct error *error)
+{
+	char *paths[SESSION_MAX_SITES] = {0};
+	int count = 0;
+	for (int l = 0; l < session->model.arch.layers && count < SESSION_MAX_SITES; l++) {
+		char *path = mem_printf("%s/sae/layer_%d", session->model.folder, l);
+		if (file_is_folder(path))
+			paths[count++] = path;
+		else
+			free(path);
+	}
+	enum status status = hooked_saes_open(session, (const char *const *)paths, count, error);
+	for (int i = 0; i < count; i++)
+		free(paths[i]);
+	for (int i = 0; i < session->site_count && status == STATUS_OK; i++) {
+		char *path = path_join(session->sites[i].path, "labels.jsonl");
+		if (file_exists(path))
+			status = labels_load(&session->sites[i].labels, path, error);
+		free(path);
+	}
+	return status;
+}

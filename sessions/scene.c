@@ -1,0 +1,353 @@
+#include "sessions/scene.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compute/base/mem.h"
+#include "sessions/probe.h"
+#include "sessions/readout.h"
+
+/* Copies the residual as it leaves a site, and re-encodes the defended features there. */
+struct capture {
+	struct edit edit;
+	struct site *site;
+	struct tensor h;		/* [T + A, d] */
+	struct tensor z, pre, prepared; /* [T + A, K] */
+};
+
+static void capture_forward(struct edit *base, struct recorder *rec, struct tensor x)
+{
+	struct capture *c = (struct capture *)base;
+	record_copy_tensor(rec, c->h, x);
+	if (tensor_exists(c->z))
+		clamp_record_encode(&c->site->clamp, rec, c->z, c->pre, c->prepared, x);
+}
+
+/* What lives only while a scene is being computed. */
+struct scene_work {
+	struct capture *captures;
+	struct clamp_edit *clamps;
+	int clamp_count;
+	struct edit **edits;
+	int edit_count;
+	struct arena *arena;
+	struct pass pass;
+	struct readout readout;
+	struct recorder *rec;
+};
+
+static void work_done(struct scene_work *w)
+{
+	recorder_destroy(&w->rec);
+	readout_done(&w->readout);
+	if (w->pass.points)
+		pass_done(&w->pass);
+	for (int i = 0; i < w->clamp_count; i++)
+		clamp_edit_done(&w->clamps[i]);
+	arena_destroy(&w->arena);
+	free(w->captures);
+	free(w->clamps);
+	free(w->edits);
+}
+
+static enum status make_edits(struct scene *scene, struct scene_work *w, struct error *error)
+{
+	struct session *session = scene->session;
+	size_t n = (size_t)session->site_count;
+	w->captures = mem_alloc(n, sizeof *w->captures);
+	w->clamps = mem_alloc(n, sizeof *w->clamps);
+	w->edits = mem_alloc(2 * n, sizeof *w->edits);
+	w->arena = arena_create(session->device, BUFFER_DEVICE, "the hooked residuals");
+	enum status status = STATUS_OK;
+	for (int i = 0; i < session->site_count && status == STATUS_OK; i++) {
+		struct site *site = &session->sites[i];
+		if (scene->clamped && site->rule_count > 0) {
+			struct clamp_edit *clamp = &w->clamps[w->clamp_count];
+			status = clamp_edit_create(clamp, &site->clamp, site->point, session->error_alpha, scene->total,
+						   1, false, error);
+			if (status)
+				break;
+			w->clamp_count++;
+			status = session_write_clamp_rows(session, clamp, 0, scene->total, error);
+			w->edits[w->edit_count++] = &clamp->edit;
+		}
+		struct capture *c = &w->captures[i];
+		*c = (struct capture){.edit = {.point = site->point, .forward = capture_forward}, .site = site};
+		c->h = scene->h_device[i];
+		if (site->rule_count > 0) {
+			arena_add(w->arena, &c->z, DTYPE_F32, scene->total, site->rule_count);
+			arena_add(w->arena, &c->pre, DTYPE_F32, scene->total, site->rule_count);
+			arena_add(w->arena, &c->prepared, DTYPE_F32, scene->total, site->sae.d);
+		}
+		w->edits[w->edit_count++] = &c->edit;
+	}
+	if (status == STATUS_OK)
+		status = arena_allocate(w->arena, error);
+	return status;
+}
+
+static enum status make_pass(struct scene *scene, struct scene_work *w, struct error *error)
+{
+	struct session *session = scene->session;
+	const struct model *model = &session->model;
+	int64_t answer = session_answer_length(session);
+	struct pass_config config = {
+		.arch = &model->arch,
+		.weights = &model->weights,
+		.cache = &scene->cache,
+		.rows = scene->total,
+		.embed = true,
+		.last_point = 2 * model->arch.layers,
+		.logits = LOGITS_ALL,
+		.readouts = answer > 0 ? answer : 1,
+		.edits = w->edits,
+		.edit_count = w->edit_count,
+	};
+	for (int r = 0; r < model->arch.n_ropes; r++)
+		if (model->arch.ropes[r].inverse_long && scene->total > model->arch.ropes[r].original_context)
+			config.long_rope = true;
+	enum status status = pass_create(&w->pass, session->device, &config, error);
+	if (status)
+		return status;
+	uint32_t *ids = mem_alloc((size_t)scene->total, sizeof *ids);
+	for (size_t i = 0; i < session->prompt.count; i++)
+		ids[i] = (uint32_t)session->prompt.ids[i];
+	for (int64_t i = 0; i < answer; i++)
+		ids[scene->prompt + i] = (uint32_t)session->objective.answer.ids[i];
+	status = tensor_write(w->pass.ids, ids, error);
+	for (int64_t i = 0; i < config.readouts; i++)
+		ids[i] = (uint32_t)(scene->prompt - 1 + i);
+	if (status == STATUS_OK)
+		status = buffer_write(w->pass.readout.buffer, w->pass.readout.offset, ids,
+				      (uint64_t)config.readouts * sizeof *ids, error);
+	free(ids);
+	if (status == STATUS_OK)
+		status = pass_set_rows(&w->pass, 0, 0, error);
+	return status;
+}
+
+static enum status read_results(struct scene *scene, struct scene_work *w, struct error *error)
+{
+	struct session *session = scene->session;
+	int64_t V = session->model.arch.vocab;
+	scene->logits = mem_alloc((size_t)V, sizeof *scene->logits);
+	enum status status = tensor_read(tensor_rows(w->pass.logits, 0, 1), scene->logits, error);
+	for (int64_t i = 0; i < V && status == STATUS_OK; i++)
+		if (!isfinite(scene->logits[i]))
+			status = error_set(
+				error, STATUS_FAILED,
+				"the logits are not finite (token %lld): the weights, the clamp or the device "
+				"is at fault",
+				(long long)i);
+	for (int i = 0; i < session->site_count && status == STATUS_OK; i++) {
+		const struct capture *c = &w->captures[i];
+		scene->sites[i].h = mem_alloc((size_t)tensor_count(c->h), sizeof(float));
+		status = tensor_read(c->h, scene->sites[i].h, error);
+		if (status == STATUS_OK && tensor_exists(c->z)) {
+			scene->sites[i].z = mem_alloc((size_t)tensor_count(c->z), sizeof(float));
+			status = tensor_read(c->z, scene->sites[i].z, error);
+		}
+	}
+	if (status || !w->readout.has_terms)
+		return status;
+	float J;
+	status = tensor_read(w->readout.J, &J, error);
+	scene->reads = mem_alloc((size_t)w->readout.plan.read_count, sizeof *scene->reads);
+	if (status == STATUS_OK)
+		status = tensor_read(w->readout.values, scene->reads, error);
+	scene->J = (double)J;
+	scene->has_objective = true;
+	return status;
+}
+
+static enum status compute(struct scene *scene, struct scene_work *w, struct error *error)
+{
+	struct session *session = scene->session;
+	enum status status = make_edits(scene, w, error);
+	if (status == STATUS_OK)
+		status = make_pass(scene, w, error);
+	if (status == STATUS_OK && session->has_objective)
+		status = readout_create(&w->readout, session->device, &session->objective, &session->settings.answer,
+					true, false, session->model.arch.vocab, error);
+	if (status)
+		return status;
+	w->rec = recorder_create(session->device, "scene");
+	recorder_begin(w->rec);
+	pass_record_forward(&w->pass, w->rec);
+	if (w->readout.has_terms)
+		readout_record(&w->readout, w->rec, &w->pass);
+	status = recorder_run(w->rec, error);
+	if (status == STATUS_OK)
+		status = read_results(scene, w, error);
+	return status;
+}
+
+enum status scene_run(struct scene *scene, struct session *session, bool clamped, struct error *error)
+{
+	*scene = (struct scene){
+		.session = session,
+		.clamped = clamped,
+		.prompt = (int64_t)session->prompt.count,
+		.total = session_total_length(session),
+	};
+	if (scene->prompt == 0)
+		return error_set(error, STATUS_INVALID, "there is no input; give --text, --tokens or --prompt");
+	enum status status = session_check_cancel(session, error);
+	if (status == STATUS_OK)
+		status = session_prepare_clamps(session, error);
+	if (status)
+		return status;
+	size_t n = (size_t)session->site_count;
+	scene->sites = mem_alloc(n, sizeof *scene->sites);
+	scene->h_device = mem_alloc(n, sizeof *scene->h_device);
+	scene->arena = arena_create(session->device, BUFFER_DEVICE, "the hooked residuals");
+	for (size_t i = 0; i < n; i++)
+		arena_add(scene->arena, &scene->h_device[i], DTYPE_F32, scene->total, session->model.arch.d);
+	status = arena_allocate(scene->arena, error);
+	if (status == STATUS_OK)
+		status = kv_cache_create(&scene->cache, session->device, &session->model.arch, 1, scene->total, error);
+	struct scene_work work = {0};
+	if (status == STATUS_OK)
+		status = compute(scene, &work, error);
+	work_done(&work);
+	if (status) {
+		scene_done(scene);
+		return status;
+	}
+	if (scene->has_objective)
+		scene->present =
+			objective_present(&session->objective, scene->logits, session->model.arch.vocab, scene->J);
+	return STATUS_OK;
+}
+
+void scene_done(struct scene *scene)
+{
+	if (!scene->session)
+		return;
+	for (int i = 0; scene->sites && i < scene->session->site_count; i++) {
+		free(scene->sites[i].h);
+		free(scene->sites[i].z);
+	}
+	free(scene->sites);
+	free(scene->h_device);
+	free(scene->logits);
+	free(scene->reads);
+	if (scene->cache.arena)
+		kv_cache_done(&scene->cache);
+	arena_destroy(&scene->arena);
+	*scene = (struct scene){0};
+}
+
+/* Encodes rows [first, first + rows) of a site's residual; z [rows, F] and, if wanted, the
+ * reconstruction [rows, d]. */
+static enum status encode_rows(struct scene *scene, int index, int64_t first, int64_t rows, float *z, float *x_hat,
+			       struct error *error)
+{
+	struct session *session = scene->session;
+	const struct sae *sae = &session->sites[index].sae;
+	struct arena *arena = arena_create(session->device, BUFFER_DEVICE, "the features");
+	struct tensor x, prepared, h, zt, recon;
+	arena_add(arena, &x, DTYPE_F32, rows, sae->d);
+	arena_add(arena, &prepared, DTYPE_F32, rows, sae->d);
+	arena_add(arena, &h, DTYPE_F32, rows, sae->features);
+	arena_add(arena, &zt, DTYPE_F32, rows, sae->features);
+	arena_add(arena, &recon, DTYPE_F32, rows, sae->d);
+	enum status status = arena_allocate(arena, error);
+	if (status == STATUS_OK) {
+		struct recorder *rec = recorder_create(session->device, "features");
+		recorder_begin(rec);
+		record_copy(rec, x, 0, scene->h_device[index], (uint64_t)(first * sae->d) * sizeof(float),
+			    tensor_bytes(x));
+		sae_record_encode(sae, rec, zt, h, prepared, x);
+		if (x_hat)
+			sae_record_decode(sae, rec, recon, zt);
+		status = recorder_run(rec, error);
+		recorder_destroy(&rec);
+	}
+	if (status == STATUS_OK)
+		status = tensor_read(zt, z, error);
+	if (status == STATUS_OK && x_hat)
+		status = tensor_read(recon, x_hat, error);
+	arena_destroy(&arena);
+	return status;
+}
+
+enum status scene_features(struct scene *scene, int site, int64_t position, float *z, struct error *error)
+{
+	return encode_rows(scene, site, position, 1, z, NULL, error);
+}
+
+enum status scene_fit(struct scene *scene, int site, struct scene_fit *fit, struct error *error)
+{
+	const struct sae *sae = &scene->session->sites[site].sae;
+	/* Position 0 holds the attention sink in most models: one huge outlier that would
+	 * hide everything else in the variance. Shown without it where there is more. */
+	int64_t first = scene->prompt > 1 ? 1 : 0, rows = scene->prompt - first;
+	size_t d = (size_t)sae->d, F = (size_t)sae->features;
+	float *z = mem_alloc((size_t)rows * F, sizeof *z);
+	float *x_hat = mem_alloc((size_t)rows * d, sizeof *x_hat);
+	double *mean = mem_alloc(d, sizeof *mean);
+	bool *alive = mem_alloc(F, sizeof *alive);
+	enum status status = encode_rows(scene, site, first, rows, z, x_hat, error);
+	if (status == STATUS_OK) {
+		const float *x = scene->sites[site].h + (size_t)first * d;
+		double missed = 0, variance = 0, active = 0, cosine = 0, dead = 0;
+		for (size_t r = 0; r < (size_t)rows; r++)
+			for (size_t i = 0; i < d; i++)
+				mean[i] += (double)x[r * d + i] / (double)rows;
+		for (size_t r = 0; r < (size_t)rows; r++) {
+			double dot = 0, xx = 0, yy = 0;
+			for (size_t i = 0; i < d; i++) {
+				double a = (double)x[r * d + i], b = (double)x_hat[r * d + i];
+				missed += (a - b) * (a - b);
+				variance += (a - mean[i]) * (a - mean[i]);
+				dot += a * b;
+				xx += a * a;
+				yy += b * b;
+			}
+			cosine += xx > 0 && yy > 0 ? dot / sqrt(xx * yy) : 0;
+			for (size_t f = 0; f < F; f++)
+				if (z[r * F + f] != 0) {
+					active++;
+					alive[f] = true;
+				}
+		}
+		for (size_t f = 0; f < F; f++)
+			dead += !alive[f];
+		*fit = (struct scene_fit){
+			.fvu = variance > 0 ? missed / variance : 0,
+			.l0 = active / (double)rows,
+			.cosine = cosine / (double)rows,
+			.dead = dead / (double)F,
+		};
+	}
+	free(z);
+	free(x_hat);
+	free(mean);
+	free(alive);
+	return status;
+}
+
+int top_logits(const float *logits, int64_t vocab, int k, struct top_logit *out)
+{
+	int n = 0;
+	double largest = -INFINITY, sum = 0;
+	for (int64_t i = 0; i < vocab; i++)
+		largest = fmax(largest, (double)logits[i]);
+	for (int64_t i = 0; i < vocab; i++) {
+		sum += exp((double)logits[i] - largest);
+		int at = n;
+		while (at > 0 && logits[i] > out[at - 1].logit)
+			at--;
+		if (at >= k)
+			continue;
+		if (n < k)
+			n++;
+		memmove(out + at + 1, out + at, (size_t)(n - 1 - at) * sizeof *out);
+		out[at] = (struct top_logit){(int32_t)i, logits[i], 0};
+	}
+	for (int i = 0; i < n; i++)
+		out[i].probability = (float)(exp((double)out[i].logit - largest) / sum);
+	return n;
+}
