@@ -273,7 +273,7 @@ static enum status read_plan(struct sae_reader *r, struct error *error)
 	r->where = "";
 	if (status)
 		return status;
-	if (s->format != SAE_SAELENS && s->options.activation_scale)
+	if (s->format != SAE_SAELENS && s->options.activation_scale != 0)
 		return error_set(error, STATUS_INVALID,
 				 "an activation scale was given, but '%s' is of %s, which has none", s->weights_path,
 				 sae_format_name(s->format));

@@ -183,10 +183,10 @@ static enum status read_k(struct sae_reader *r, struct names *names, const cJSON
 		status = json_get_double(trainer, "k", &configured, r->config_what, error);
 	if (status)
 		return status;
-	if (stored && configured && stored != configured)
+	if (stored != 0 && configured != 0 && stored != configured)
 		return error_set(error, STATUS_INVALID, "'%s': bad k: the tensor says %g, '%s' says %g",
 				 r->spec->weights_path, stored, r->spec->config_path, configured);
-	double k = stored ? stored : configured;
+	double k = stored != 0 ? stored : configured;
 	status = sae_check_k(r, k, r->spec->weights_path, error);
 	if (status == STATUS_OK)
 		r->spec->k = (int64_t)k;

@@ -78,7 +78,7 @@ static enum status check_sizes(struct sae_reader *r, struct error *error)
 		status = sae_config_expect(r, "d_sae", s->F, error);
 	if (status == STATUS_OK)
 		status = json_get_double(r->config, "expansion_factor", &expansion, r->config_what, error);
-	if (status == STATUS_OK && expansion && !json_has(r->config, "d_sae") &&
+	if (status == STATUS_OK && expansion != 0 && !json_has(r->config, "d_sae") &&
 	    floor((double)s->d_in * expansion) != (double)s->F)
 		status = error_set(
 			error, STATUS_INVALID,

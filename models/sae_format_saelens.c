@@ -1,6 +1,7 @@
 /* SAELens folders, versions 1 to 6 (FORMATS 3a, 8.3). */
 #include "models/sae_reader.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -108,12 +109,15 @@ static enum status read_norm(struct sae_reader *r, struct error *error)
 			s->config_path, name);
 	s->norm_out = s->norm != SAE_NORM_NONE && !s->transcoder;
 	double scale = s->options.activation_scale;
-	if (scale && !average)
+	if (scale != 0 && !(scale > 0 && isfinite(scale)))
+		return error_set(error, STATUS_INVALID,
+				 "an activation scale of %g was given; a number above 0 was expected", scale);
+	if (scale != 0 && !average)
 		return error_set(error, STATUS_INVALID,
 				 "'%s': an activation scale of %g was given, but normalize_activations is \"%s\", not "
 				 "expected_average_only_in",
 				 s->config_path, scale, name);
-	if (scale) {
+	if (scale != 0) {
 		r->plan.scale[ROLE_W_ENC] *= scale;
 		r->plan.scale[ROLE_W_DEC] /= scale;
 		r->plan.scale[ROLE_B_DEC] /= scale;
