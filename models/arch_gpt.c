@@ -66,8 +66,7 @@ void arch_config_neox(struct config *c, struct arch *arch)
 	struct rope_request rope = {.params = config_rope_params(c), .may_be_partial = true};
 	rope.theta = config_double(c, c->root, "rope_theta", 1, 1e15, defaults.theta);
 	rope.theta = config_double(c, c->root, "rotary_emb_base", 1, 1e15, rope.theta);
-	rope.partial = config_double(c, c->root, "partial_rotary_factor", 0, 1, 0.25);
-	rope.partial = config_double(c, c->root, "rotary_pct", 0, 1, rope.partial);
+	rope.partial = config_double(c, c->root, "rotary_pct", 0, 1, 0.25);
 	int index = config_add_rope(c, arch, &rope);
 	for (int l = 0; l < arch->layers; l++) {
 		arch->layer[l].rope = index;

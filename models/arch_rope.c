@@ -10,6 +10,7 @@ enum rope_type {
 	ROPE_LINEAR,
 	ROPE_LLAMA3,
 	ROPE_LONG,
+	ROPE_YARN,
 };
 
 const cJSON *config_rope_params(struct config *c)
@@ -42,7 +43,9 @@ static enum rope_type read_type(struct config *c, const cJSON *params, bool phi3
 		return ROPE_LLAMA3;
 	if (strcmp(name, "longrope") == 0 || strcmp(name, "su") == 0 || (phi3 && strcmp(name, "yarn") == 0))
 		return ROPE_LONG;
-	config_refuse(c, params, key, "a supported rotary embedding: default, linear, llama3 or longrope");
+	if (strcmp(name, "yarn") == 0)
+		return ROPE_YARN;
+	config_refuse(c, params, key, "a supported rotary embedding: default, linear, llama3, longrope or yarn");
 	return ROPE_DEFAULT;
 }
 
@@ -133,6 +136,46 @@ static void scale_long(struct config *c, struct arch *arch, struct arch_rope *ro
 	rope->scale = config_double(c, params, "attention_factor", 1e-3, 1e3, scale);
 }
 
+/* Which pair, as a real number, turns `turns` times within the original context. */
+static double pair_that_turns(double turns, double theta, int dims, double original)
+{
+	return dims * log(original / (turns * 2 * acos(-1.0))) / (2 * log(theta));
+}
+
+/* YaRN (arXiv 2309.00071): pairs that turn more than beta_fast times within the
+ * original context are kept, those that turn less than beta_slow times are stretched,
+ * those between mixed linearly in their number. */
+static void scale_yarn(struct config *c, struct arch_rope *rope, int n, const struct rope_request *request,
+		       double theta, double original)
+{
+	static const char *const unsupported[] = {"mscale", "mscale_all_dim"};
+	const cJSON *params = request->params;
+	for (size_t i = 0; i < ARRAY_LEN(unsupported); i++)
+		if (json_member(params, unsupported[i]))
+			config_refuse(c, params, unsupported[i], "it to be absent, since it is not supported");
+	double factor = need(c, params, "factor", 1e-3, 1e6);
+	double fast = config_double(c, params, "beta_fast", 1e-3, 1e6, 32);
+	double slow = config_double(c, params, "beta_slow", 1e-3, 1e6, 1);
+	bool truncate = true;
+	if (c->status == STATUS_OK)
+		c->status = json_get_bool(params, "truncate", &truncate, c->what, c->error);
+	if (c->status == STATUS_OK && !(theta > 1))
+		config_fail(c, "%s: \"rope_theta\" is %g; yarn needs more than 1", c->what, theta);
+	rope->scale = config_double(c, params, "attention_factor", 1e-3, 1e3, factor > 1 ? 0.1 * log(factor) + 1 : 1);
+	if (c->status)
+		return;
+	double low = pair_that_turns(fast, theta, rope->dims, original);
+	double high = pair_that_turns(slow, theta, rope->dims, original);
+	low = fmax(truncate ? floor(low) : low, 0);
+	high = fmin(truncate ? ceil(high) : high, rope->dims - 1);
+	if (low == high)
+		high += 0.001;
+	for (int i = 0; i < n; i++) {
+		double stretched = fmin(fmax((i - low) / (high - low), 0), 1);
+		rope->inverse[i] *= stretched / factor + 1 - stretched;
+	}
+}
+
 int config_add_rope(struct config *c, struct arch *arch, const struct rope_request *request)
 {
 	const cJSON *params = request->params;
@@ -162,5 +205,7 @@ int config_add_rope(struct config *c, struct arch *arch, const struct rope_reque
 		scale_llama3(c, rope, n, params, (double)original_context(c, arch, request));
 	else if (type == ROPE_LONG)
 		scale_long(c, arch, rope, n, params, original_context(c, arch, request));
+	else if (type == ROPE_YARN)
+		scale_yarn(c, rope, n, request, theta, (double)original_context(c, arch, request));
 	return arch->n_ropes++;
 }

@@ -439,6 +439,18 @@ static void rope_kinds(void **state)
 	assert_near(a.ropes[0].inverse[3], 0.001 / 8);
 	arch_done(&a);
 
+	/* YaRN by hand: pair i turns 200 10^-i / (2 pi) times in 200 tokens: 31.8, 3.18, .318, ...
+	 * Thirty turns are pair floor(.03) = 0, half a turn is pair ceil(1.80) = 2. */
+	accept(&a, "{'model_type':'qwen2','hidden_size':8,'num_attention_heads':1,'num_key_value_heads':1,"
+		   "'rope_theta':10000,'rope_scaling':{'type':'yarn','factor':4,'beta_fast':30,'beta_slow':0.5,"
+		   "'original_max_position_embeddings':200}}");
+	assert_near(a.ropes[0].scale, 1 + 0.1 * log(4));
+	assert_near(a.ropes[0].inverse[0], 1);
+	assert_near(a.ropes[0].inverse[1], 0.1 * (0.5 / 4 + 0.5));
+	assert_near(a.ropes[0].inverse[2], 0.01 / 4);
+	assert_near(a.ropes[0].inverse[3], 0.001 / 4);
+	arch_done(&a);
+
 	/* Old "su"; an O inside rope_scaling does not count for Phi-3: 4096. */
 	accept(&a, "{'model_type':'phi3','hidden_size':4,'num_attention_heads':1,'max_position_embeddings':131072,"
 		   "'rope_scaling':{'type':'su','short_factor':[1,2],'long_factor':[3,4],"
@@ -502,7 +514,10 @@ static void rejections(void **state)
 		{"{'model_type':'llama','hidden_act':'relu2'}", "\"hidden_act\" is \"relu2\""},
 		{"{'model_type':'gemma2','hidden_activation':4}", "\"hidden_activation\" is 4"},
 		{"{'model_type':'llama','rope_scaling':{'type':'dynamic','factor':2}}", "\"type\" is \"dynamic\""},
-		{"{'model_type':'qwen2','rope_scaling':{'rope_type':'yarn','factor':4}}", "\"rope_type\" is \"yarn\""},
+		{"{'model_type':'qwen2','rope_scaling':{'rope_type':'yarn','factor':4,'mscale':1}}", "\"mscale\" is 1"},
+		{"{'model_type':'qwen2','rope_scaling':{'rope_type':'yarn'}}", "\"factor\" is absent"},
+		{"{'model_type':'qwen2','rope_theta':1,'rope_scaling':{'rope_type':'yarn','factor':4}}",
+		 "yarn needs more than 1"},
 		{"{'model_type':'llama','rope_scaling':{'rope_type':3}}", "\"rope_type\" is 3"},
 		{"{'model_type':'llama','partial_rotary_factor':0.5}", "\"partial_rotary_factor\" is 0.5"},
 		{"{'model_type':'phi3','rope_scaling':{'type':'su','short_mscale':1.1}}", "\"short_mscale\" is 1.1"},
