@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "compute/base/file.h"
+#include "compute/base/json.h"
 #include "compute/base/mem.h"
 
 #ifndef REBOUND_DATA_DIR
@@ -41,6 +42,34 @@ static bool has_tokenizer(const char *folder)
 	return found;
 }
 
+static void add_stop(struct model *model, const cJSON *id)
+{
+	if (cJSON_IsNumber(id) && id->valuedouble >= 0 && id->valuedouble < (double)model->arch.vocab &&
+	    model->stop_count < (int)ARRAY_LEN(model->stops))
+		model->stops[model->stop_count++] = (int32_t)id->valuedouble;
+}
+
+/* generation_config.json names the ids that end a turn, where config.json has only one. */
+static enum status read_stops(struct model *model, struct error *error)
+{
+	char *path = path_join(model->folder, "generation_config.json");
+	enum status status = STATUS_OK;
+	if (file_exists(path)) {
+		cJSON *json;
+		status = json_read(&json, path, (size_t)1 << 20, error);
+		const cJSON *eos = status == STATUS_OK ? json_member(json, "eos_token_id") : NULL;
+		if (cJSON_IsArray(eos)) {
+			const cJSON *id;
+			cJSON_ArrayForEach(id, eos) add_stop(model, id);
+		} else {
+			add_stop(model, eos);
+		}
+		cJSON_Delete(json);
+	}
+	free(path);
+	return status;
+}
+
 enum status model_open(struct model *model, const char *folder, struct device *device, const struct progress *progress,
 		       struct error *error)
 {
@@ -54,6 +83,8 @@ enum status model_open(struct model *model, const char *folder, struct device *d
 	status = weight_files_open(&model->files, folder, error);
 	if (status == STATUS_OK)
 		status = weight_map_build(&model->map, &model->arch, model->files, true, error);
+	if (status == STATUS_OK)
+		status = read_stops(model, error);
 	if (status == STATUS_OK && has_tokenizer(folder))
 		status = tokenizer_load(&model->tokenizer, folder, error);
 	if (status == STATUS_OK)

@@ -17,6 +17,8 @@ struct model {
 	struct weights weights;
 	struct tokenizer *tokenizer; /* NULL if the folder has none (then only --tokens works) */
 	struct device *device;
+	int32_t stops[16]; /* end-of-text ids of generation_config.json, besides those of arch */
+	int stop_count;
 };
 
 /* Opens a Hugging Face folder and loads it on the device (borrowed). A folder without a

@@ -74,10 +74,11 @@ static void add_own(struct cone *cone, struct cone_site *site, struct tensor *ca
 	add_edit(cone, &e->edit);
 }
 
-/* Which sites carry delta; session.settings decides. */
-static enum status choose_delta_sites(const struct session *session, bool *has_delta, struct error *error)
+/* Which sites carry delta. */
+static enum status choose_delta_sites(const struct cone *cone, bool *has_delta, struct error *error)
 {
-	const struct recovery_settings *settings = &session->settings;
+	const struct session *session = cone->session;
+	const struct recovery_settings *settings = cone->settings;
 	bool any = false;
 	for (int i = 0; i < session->site_count; i++)
 		if (settings->delta_layer_count == 0 && session->sites[i].rule_count > 0)
@@ -98,7 +99,7 @@ static enum status choose_delta_sites(const struct session *session, bool *has_d
 
 static enum status choose_positions(struct cone *cone, struct error *error)
 {
-	const struct positions *rule = &cone->session->settings.delta_positions;
+	const struct positions *rule = &cone->settings->delta_positions;
 	bool *on = mem_alloc((size_t)cone->total, sizeof *on);
 	enum status status = positions_resolve(rule, cone->prompt, cone->total, on, error);
 	cone->positions = mem_alloc((size_t)cone->total, sizeof *cone->positions);
@@ -124,7 +125,7 @@ static enum status plan_sites(struct cone *cone, struct error *error)
 {
 	struct session *session = cone->session;
 	bool has_delta[SESSION_MAX_SITES] = {false};
-	enum status status = choose_delta_sites(session, has_delta, error);
+	enum status status = choose_delta_sites(cone, has_delta, error);
 	if (status)
 		return status;
 	while (!has_delta[cone->lowest])
@@ -264,7 +265,7 @@ static enum status write_tables(struct cone *cone, struct error *error)
 
 	int layers = 0;
 	double reference = 0;
-	for (int i = 0; i < session->site_count; i++)
+	for (int i = 0; i < session->site_count && !cone->ignore_clamps; i++)
 		if (session->sites[i].rule_count > 0) {
 			layers++;
 			reference += reference_square(cone, i);
@@ -329,7 +330,7 @@ static enum status make_clamps(struct cone *cone, struct error *error)
 				status = session_write_clamp_rows(session, &s->clamp_first, cone->first, cone->total,
 								  error);
 		}
-		if (status == STATUS_OK && s->has_delta && session->settings.order == ORDER_DELTA_CLAMP) {
+		if (status == STATUS_OK && s->has_delta && cone->settings->order == ORDER_DELTA_CLAMP) {
 			status = clamp_edit_create(&s->clamp_again, &site->clamp, site->point, session->error_alpha,
 						   cone->rows, 1, true, error);
 			s->has_again = status == STATUS_OK;
@@ -423,10 +424,9 @@ static enum status build(struct cone *cone, struct error *error)
 	if (!cone->probing && cone->prompt - 1 < cone->first)
 		cone->first = cone->prompt - 1;
 	cone->rows = cone->total - cone->first;
-	status = cone->probing
-			 ? probe_readout_create(&cone->readout, session, cone->rows, error)
-			 : readout_create(&cone->readout, session->device, &session->objective,
-					  &session->settings.answer, false, true, session->model.arch.vocab, error);
+	status = cone->probing ? probe_readout_create(&cone->readout, session, cone->rows, error)
+			       : readout_create(&cone->readout, session->device, &session->objective,
+						&cone->settings->answer, false, true, session->model.arch.vocab, error);
 	if (status)
 		return status;
 	cone->arena = arena_create(session->device, BUFFER_DEVICE, "the recovery");
@@ -450,14 +450,17 @@ static enum status build(struct cone *cone, struct error *error)
 	return status;
 }
 
-enum status cone_create(struct cone *cone, struct session *session, struct scene *clamped, struct error *error)
+enum status cone_create(struct cone *cone, struct session *session, struct scene *scene,
+			const struct recovery_settings *settings, bool ignore_clamps, struct error *error)
 {
 	*cone = (struct cone){
 		.session = session,
-		.scene = clamped,
-		.prompt = clamped->prompt,
-		.total = clamped->total,
-		.penalties = session->settings.lambda_act > 0 || session->settings.lambda_decode > 0,
+		.settings = settings,
+		.ignore_clamps = ignore_clamps,
+		.scene = scene,
+		.prompt = scene->prompt,
+		.total = scene->total,
+		.penalties = settings->lambda_act > 0 || settings->lambda_decode > 0,
 	};
 	if (!session->has_objective)
 		return error_set(error, STATUS_INVALID, "recovery needs an objective; give --objective");

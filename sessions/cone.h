@@ -29,7 +29,9 @@ struct cone_site {
 
 struct cone {
 	struct session *session;
-	struct scene *scene; /* clamped; borrowed */
+	const struct recovery_settings *settings; /* which layers and positions, order, penalties; borrowed */
+	bool ignore_clamps;			  /* the base model: no clamp acts, nothing is monitored */
+	struct scene *scene;			  /* borrowed */
 	int64_t prompt, total;
 	int64_t first, rows; /* positions [first, first + rows) */
 	int lowest;	     /* index of the lowest perturbed site */
@@ -67,9 +69,10 @@ struct cone {
 	struct arena *arena, *tables;
 };
 
-/* Plans and allocates; z_ref is left unset (the caller runs the cone at delta = 0). */
-enum status WARN_UNUSED cone_create(struct cone *cone, struct session *session, struct scene *clamped,
-				    struct error *error);
+/* Plans and allocates; z_ref is left unset (the caller runs the cone at delta = 0). `scene`
+ * is the run that the cone starts from: the clamped one, or with ignore_clamps the base. */
+enum status WARN_UNUSED cone_create(struct cone *cone, struct session *session, struct scene *scene,
+				    const struct recovery_settings *settings, bool ignore_clamps, struct error *error);
 void cone_done(struct cone *cone);
 
 /* Forward from the start residual to J (readout.J), with captures if cone.capturing. */

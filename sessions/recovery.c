@@ -334,7 +334,7 @@ static enum status build(struct recovery *r, struct scene *clamped, const float 
 {
 	enum status status = settings_copy(&r->settings, &r->session->settings);
 	if (status == STATUS_OK)
-		status = cone_create(&r->cone, r->session, clamped, error);
+		status = cone_create(&r->cone, r->session, clamped, &r->settings, false, error);
 	if (status == STATUS_OK)
 		status = check_settings(r, error);
 	if (status)

@@ -1,0 +1,286 @@
+#include "sessions/decompose.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compute/base/mem.h"
+
+static const char *const names[COMPONENT_COUNT] = {
+	"full", "clamped_features", "non_clamped_features", "top_k_non_clamped", "sae_residual", "top_k_knockout"};
+
+const char *component_name(enum component_kind kind)
+{
+	return names[kind];
+}
+
+/* The rows of delta at one layer. */
+struct layer_rows {
+	int site;
+	int64_t first, count;
+};
+
+static int list_layers(const struct session *session, const struct recovery *recovery, struct layer_rows *layers)
+{
+	int n = 0;
+	for (int64_t row = 0; row < recovery_rows(recovery); row++) {
+		int site = session_site_of_layer(session, recovery_row_layer(recovery, row));
+		if (n == 0 || layers[n - 1].site != site)
+			layers[n++] = (struct layer_rows){site, row, 0};
+		layers[n - 1].count++;
+	}
+	return n;
+}
+
+/* Encodes rows x [n, d] given on the host. */
+static enum status encode_host(const struct sae *sae, const float *x, int64_t n, float *z, struct error *error)
+{
+	struct arena *arena = arena_create(sae->device, BUFFER_DEVICE, "the features of delta");
+	struct tensor xt, prepared, h, zt;
+	arena_add(arena, &xt, DTYPE_F32, n, sae->d);
+	arena_add(arena, &prepared, DTYPE_F32, n, sae->d);
+	arena_add(arena, &h, DTYPE_F32, n, sae->features);
+	arena_add(arena, &zt, DTYPE_F32, n, sae->features);
+	enum status status = arena_allocate(arena, error);
+	if (status == STATUS_OK)
+		status = tensor_write(xt, x, error);
+	if (status == STATUS_OK) {
+		struct recorder *rec = recorder_create(sae->device, "encode");
+		recorder_begin(rec);
+		sae_record_encode(sae, rec, zt, h, prepared, xt);
+		status = recorder_run(rec, error);
+		recorder_destroy(&rec);
+	}
+	if (status == STATUS_OK)
+		status = tensor_read(zt, z, error);
+	arena_destroy(&arena);
+	return status;
+}
+
+/* y [n, d] = z [n, F] W_dec, without the bias. */
+static enum status decode_host(const struct sae *sae, const float *z, int64_t n, float *y, struct error *error)
+{
+	struct arena *arena = arena_create(sae->device, BUFFER_DEVICE, "the components");
+	struct tensor zt, yt;
+	arena_add(arena, &zt, DTYPE_F32, n, sae->features);
+	arena_add(arena, &yt, DTYPE_F32, n, sae->d);
+	enum status status = arena_allocate(arena, error);
+	if (status == STATUS_OK)
+		status = tensor_write(zt, z, error);
+	if (status == STATUS_OK) {
+		struct recorder *rec = recorder_create(sae->device, "decode");
+		recorder_begin(rec);
+		op_linear(rec, yt, zt, sae->w_dec, OP_IN_OUT, NULL);
+		status = recorder_run(rec, error);
+		recorder_destroy(&rec);
+	}
+	if (status == STATUS_OK)
+		status = tensor_read(yt, y, error);
+	arena_destroy(&arena);
+	return status;
+}
+
+struct ranked {
+	uint32_t feature;
+	float change;
+};
+
+/* By |change|, largest first; the lower number of equals first (torch.topk's order where
+ * it matters: only the set does). */
+static int by_size(const void *a, const void *b)
+{
+	const struct ranked *x = a, *y = b;
+	float p = fabsf(x->change), q = fabsf(y->change);
+	if (p != q)
+		return p > q ? -1 : 1;
+	return (x->feature > y->feature) - (x->feature < y->feature);
+}
+
+/* Strongest features of a masked change [n, F], summed over its rows. */
+static void add_top(struct component *c, int layer, const float *change, int64_t n, int64_t F)
+{
+	enum { MOST = 12 };
+	struct ranked *all = mem_alloc((size_t)F, sizeof *all);
+	for (int64_t f = 0; f < F; f++) {
+		all[f].feature = (uint32_t)f;
+		for (int64_t r = 0; r < n; r++)
+			all[f].change += change[r * F + f];
+	}
+	qsort(all, (size_t)F, sizeof *all, by_size);
+	for (int64_t i = 0; i < F && i < MOST && all[i].change != 0; i++) {
+		c->top = mem_resize(c->top, (size_t)c->top_count + 1, sizeof *c->top);
+		c->top[c->top_count++] = (struct component_feature){layer, all[i].feature, all[i].change};
+	}
+	free(all);
+}
+
+/* Splits a layer's change into the defended features, the others, and per row the k
+ * strongest of the others. */
+static void split(const struct site *site, const float *change, int64_t n, int64_t k, float *clamped, float *others,
+		  float *top)
+{
+	int64_t F = site->sae.features;
+	size_t bytes = (size_t)(n * F) * sizeof *change;
+	memset(clamped, 0, bytes);
+	memset(top, 0, bytes);
+	memcpy(others, change, bytes);
+	for (int64_t r = 0; r < n; r++)
+		for (int64_t i = 0; i < site->rule_count; i++) {
+			int64_t at = r * F + site->rules[i].feature;
+			clamped[at] = change[at];
+			others[at] = 0;
+		}
+	struct ranked *row = mem_alloc((size_t)F, sizeof *row);
+	for (int64_t r = 0; r < n; r++) {
+		for (int64_t f = 0; f < F; f++)
+			row[f] = (struct ranked){(uint32_t)f, others[r * F + f]};
+		qsort(row, (size_t)F, sizeof *row, by_size);
+		for (int64_t i = 0; i < k && i < F; i++)
+			top[r * F + row[i].feature] = row[i].change;
+	}
+	free(row);
+}
+
+static enum status split_layer(struct decomposition *out, struct session *session, struct recovery *recovery,
+			       const struct scene *clamped, const struct layer_rows *layer, int index,
+			       struct error *error)
+{
+	struct site *site = &session->sites[layer->site];
+	int64_t d = out->d, F = site->sae.features, n = layer->count, total = clamped->total;
+	float *state = mem_alloc((size_t)(total * d), sizeof *state);
+	float *rows = mem_alloc((size_t)(2 * n * d), sizeof *rows);
+	float *z = mem_alloc((size_t)(2 * n * F), sizeof *z);
+	float *parts = mem_alloc((size_t)(3 * n * F), sizeof *parts);
+	float *decoded = mem_alloc((size_t)(3 * n * d), sizeof *decoded);
+	float *change = out->delta_z[index] = mem_alloc((size_t)(n * F), sizeof *change);
+	enum status status = STATUS_OK;
+	for (int pass = 0; pass < 2 && status == STATUS_OK; pass++) {
+		const float *from = state;
+		if (pass == 0 && out->clamped_run)
+			from = clamped->sites[layer->site].h;
+		else
+			status = recovery_state(recovery, layer->site, pass == 0 ? RECOVERY_BEFORE : RECOVERY_ADDED,
+						state, error);
+		for (int64_t r = 0; r < n; r++)
+			memcpy(rows + (pass * n + r) * d, from + recovery_row_position(recovery, layer->first + r) * d,
+			       (size_t)d * sizeof *rows);
+	}
+	if (status == STATUS_OK)
+		status = encode_host(&site->sae, rows, 2 * n, z, error);
+	if (status == STATUS_OK) {
+		for (int64_t i = 0; i < n * F; i++)
+			change[i] = z[n * F + i] - z[i];
+		split(site, change, n, out->top_k, parts, parts + n * F, parts + 2 * n * F);
+		status = decode_host(&site->sae, parts, 3 * n, decoded, error);
+	}
+	if (status == STATUS_OK) {
+		static const enum component_kind kinds[] = {COMPONENT_CLAMPED, COMPONENT_NON_CLAMPED, COMPONENT_TOP_K};
+		for (int i = 0; i < 3; i++) {
+			memcpy(out->components[kinds[i]].rows + layer->first * d, decoded + i * n * d,
+			       (size_t)(n * d) * sizeof *decoded);
+			add_top(&out->components[kinds[i]], site->sae.layer, parts + i * n * F, n, F);
+		}
+	}
+	free(state);
+	free(rows);
+	free(z);
+	free(parts);
+	free(decoded);
+	return status;
+}
+
+static void combine(struct decomposition *out, const float *delta)
+{
+	size_t n = (size_t)(out->rows * out->d);
+	struct component *c = out->components;
+	memcpy(c[COMPONENT_FULL].rows, delta, n * sizeof *delta);
+	for (size_t i = 0; i < n; i++) {
+		c[COMPONENT_RESIDUAL].rows[i] =
+			delta[i] - (c[COMPONENT_CLAMPED].rows[i] + c[COMPONENT_NON_CLAMPED].rows[i]);
+		c[COMPONENT_TOP_K_KNOCKOUT].rows[i] = delta[i] - c[COMPONENT_TOP_K].rows[i];
+		double sum = (double)c[COMPONENT_CLAMPED].rows[i] + (double)c[COMPONENT_NON_CLAMPED].rows[i] +
+			     (double)c[COMPONENT_RESIDUAL].rows[i];
+		out->identity_error = fmax(out->identity_error, fabs(sum - (double)delta[i]));
+	}
+}
+
+static void measure(struct component *c, const float *delta, size_t n)
+{
+	double dot = 0, norm = 0, whole = 0;
+	for (size_t i = 0; i < n; i++) {
+		dot += (double)c->rows[i] * (double)delta[i];
+		norm += (double)c->rows[i] * (double)c->rows[i];
+		whole += (double)delta[i] * (double)delta[i];
+	}
+	c->norm = sqrt(norm);
+	c->cosine = norm > 0 && whole > 0 ? dot / sqrt(norm * whole) : 0;
+}
+
+static enum status replay_all(struct decomposition *out, struct recovery *recovery, const float *delta,
+			      struct error *error)
+{
+	size_t n = (size_t)(out->rows * out->d);
+	float *without = mem_alloc(n, sizeof *without);
+	enum status status = STATUS_OK;
+	for (int i = 0; i < COMPONENT_COUNT && status == STATUS_OK; i++) {
+		struct component *c = &out->components[i];
+		struct recovery_final final;
+		measure(c, delta, n);
+		status = recovery_evaluate(recovery, c->rows, &final, error);
+		if (status)
+			break;
+		c->objective = final.objective;
+		c->recovered = final.present;
+		c->drift_l2 = final.drift_l2;
+		c->drift_relative_l2 = final.drift_relative_l2;
+		if (i == COMPONENT_FULL || i == COMPONENT_TOP_K_KNOCKOUT)
+			continue;
+		for (size_t j = 0; j < n; j++)
+			without[j] = delta[j] - c->rows[j];
+		status = recovery_evaluate(recovery, without, &final, error);
+		c->has_knockout = status == STATUS_OK;
+		c->knockout_objective = final.objective;
+		c->knockout_recovered = final.present;
+	}
+	free(without);
+	return status;
+}
+
+enum status decompose(struct decomposition *out, struct session *session, struct recovery *recovery,
+		      struct scene *clamped, const float *delta, int64_t top_k, bool clamped_run, struct error *error)
+{
+	*out = (struct decomposition){
+		.rows = recovery_rows(recovery),
+		.d = session->model.arch.d,
+		.top_k = top_k,
+		.clamped_run = clamped_run,
+	};
+	for (int i = 0; i < COMPONENT_COUNT; i++)
+		out->components[i].rows = mem_alloc((size_t)(out->rows * out->d), sizeof(float));
+	struct layer_rows layers[SESSION_MAX_SITES];
+	out->layer_count = list_layers(session, recovery, layers);
+	out->delta_z = mem_alloc((size_t)out->layer_count, sizeof *out->delta_z);
+	struct recovery_final final;
+	enum status status = recovery_evaluate(recovery, delta, &final, error);
+	for (int i = 0; i < out->layer_count && status == STATUS_OK; i++)
+		status = split_layer(out, session, recovery, clamped, &layers[i], i, error);
+	if (status == STATUS_OK) {
+		combine(out, delta);
+		status = replay_all(out, recovery, delta, error);
+	}
+	if (status)
+		decomposition_done(out);
+	return status;
+}
+
+void decomposition_done(struct decomposition *d)
+{
+	for (int i = 0; i < COMPONENT_COUNT; i++) {
+		free(d->components[i].rows);
+		free(d->components[i].top);
+	}
+	for (int i = 0; i < d->layer_count; i++)
+		free(d->delta_z[i]);
+	free(d->delta_z);
+	*d = (struct decomposition){0};
+}
