@@ -70,26 +70,41 @@ static void walk_next(struct walk *w)
 	}
 }
 
-/* A transposed matrix, in tiles: reading down columns a whole matrix at a time
- * would miss the cache on every element. */
+enum { TILE = 32 };
+
+/* n elements of `bytes` bytes, `step` bytes apart, side by side. */
+static void gather(unsigned char *to, const unsigned char *from, size_t n, size_t step, size_t bytes)
+{
+	switch (bytes) {
+	case 2:
+		for (size_t i = 0; i < n; i++)
+			memcpy(to + 2 * i, from + i * step, 2);
+		return;
+	case 4:
+		for (size_t i = 0; i < n; i++)
+			memcpy(to + 4 * i, from + i * step, 4);
+		return;
+	default:
+		for (size_t i = 0; i < n; i++)
+			memcpy(to + bytes * i, from + i * step, bytes);
+	}
+}
+
+/* A transposed matrix, in tiles: reading down whole columns would miss the cache on
+ * every element. */
 static void read_tiled(const struct array_view *view, float *out)
 {
-	enum { TILE = 32 };
 	int64_t rows = view->shape[0], cols = view->shape[1];
 	size_t bytes = st_dtype_bits(view->dtype) / 8;
+	unsigned char line[TILE * 8];
 	for (int64_t r0 = 0; r0 < rows; r0 += TILE) {
 		int64_t r1 = r0 + TILE < rows ? r0 + TILE : rows;
 		for (int64_t c0 = 0; c0 < cols; c0 += TILE) {
-			int64_t c1 = c0 + TILE < cols ? c0 + TILE : cols;
+			size_t n = (size_t)(c0 + TILE < cols ? TILE : cols - c0);
 			for (int64_t r = r0; r < r1; r++) {
-				for (int64_t c = c0; c < c1; c++) {
-					size_t at = (size_t)(r * view->stride[0] + c * view->stride[1]) * bytes;
-					if (view->dtype == ST_F32 && !view->swapped)
-						memcpy(out + r * cols + c, view->data + at, 4);
-					else
-						out[r * cols + c] =
-							(float)number_get(view->data + at, view->dtype, view->swapped);
-				}
+				size_t at = (size_t)(r * view->stride[0] + c0 * view->stride[1]) * bytes;
+				gather(line, view->data + at, n, (size_t)view->stride[1] * bytes, bytes);
+				numbers_to_float(out + r * cols + c0, line, view->dtype, n);
 			}
 		}
 	}
@@ -102,7 +117,7 @@ void array_view_read_float(const struct array_view *view, float *out)
 		numbers_to_float(out, view->data, view->dtype, count);
 		return;
 	}
-	if (view->rank == 2) {
+	if (view->rank == 2 && !view->swapped) {
 		read_tiled(view, out);
 		return;
 	}

@@ -1,6 +1,5 @@
 #include "models/sae_file.h"
 
-#include <dirent.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,142 +44,6 @@ const char *sae_act_name(enum sae_act act)
 const char *sae_norm_name(enum sae_norm norm)
 {
 	return norm == SAE_NORM_LAYER ? "layer_norm" : norm == SAE_NORM_CONSTANT ? "constant_norm_rescale" : "none";
-}
-
-/* ---- which files ---- */
-
-/* Weights in a folder, and the configuration that belongs to them; in order of
- * preference. A row with a configuration applies only if that is there too. */
-static const struct {
-	const char *weights, *config;
-} layouts[] = {
-	{"sae_weights.safetensors", "cfg.json"},
-	{"sae.safetensors", "cfg.json"},
-	{"params.npz", NULL},
-	{"params.safetensors", "config.json"},
-	{"params.safetensors", NULL},
-	{"sae_weights.safetensors", "config.json"},
-	{"checkpoints/final.safetensors", "hyperparams.json"},
-	{"final.safetensors", "../hyperparams.json"},
-	{"ae.pt", "config.json"},
-	{"ae.pt", NULL},
-	{"sae_weights.safetensors", NULL},
-	{"sae.safetensors", NULL},
-};
-
-static bool exists_in(const char *folder, const char *name)
-{
-	char *path = path_join(folder, name);
-	bool there = file_exists(path);
-	free(path);
-	return there;
-}
-
-static bool ends_with(const char *text, const char *ending)
-{
-	size_t n = strlen(text), m = strlen(ending);
-	return n >= m && strcmp(text + n - m, ending) == 0;
-}
-
-/* The only .pt file of a folder, or NULL; *several is set if there are more. */
-static char *find_torch_file(const char *folder, bool *several)
-{
-	char *found = NULL;
-	DIR *dir = opendir(folder);
-	for (const struct dirent *entry; dir && (entry = readdir(dir));) {
-		if (!ends_with(entry->d_name, ".pt"))
-			continue;
-		*several = found != NULL;
-		if (*several)
-			break;
-		found = path_join(folder, entry->d_name);
-	}
-	if (dir)
-		closedir(dir);
-	if (*several) {
-		free(found);
-		found = NULL;
-	}
-	return found;
-}
-
-/* A folder inside, in alphabetical order the first, that would be accepted; or NULL. */
-static char *find_inner_folder(const char *folder, int depth)
-{
-	struct dirent **names;
-	int n = scandir(folder, &names, NULL, alphasort);
-	char *found = NULL;
-	for (int i = 0; i < n; i++) {
-		char *inner =
-			names[i]->d_name[0] == '.' || found || i > 1000 ? NULL : path_join(folder, names[i]->d_name);
-		if (inner && file_is_folder(inner)) {
-			for (size_t j = 0; j < ARRAY_LEN(layouts) && !found; j++)
-				if (exists_in(inner, layouts[j].weights))
-					found = mem_strdup(inner);
-			if (!found && depth > 0)
-				found = find_inner_folder(inner, depth - 1);
-		}
-		free(inner);
-		free(names[i]);
-	}
-	if (n >= 0)
-		free(names);
-	return found;
-}
-
-static enum status find_in_folder(struct sae_spec *s, const char *folder, struct error *error)
-{
-	for (size_t i = 0; i < ARRAY_LEN(layouts); i++) {
-		const char *config = layouts[i].config;
-		if (!exists_in(folder, layouts[i].weights) || (config && !exists_in(folder, config)))
-			continue;
-		s->weights_path = path_join(folder, layouts[i].weights);
-		s->config_path = config ? path_join(folder, config) : NULL;
-		return STATUS_OK;
-	}
-	bool several = false;
-	s->weights_path = find_torch_file(folder, &several);
-	if (s->weights_path)
-		return STATUS_OK;
-	if (several)
-		return error_set(error, STATUS_INVALID, "'%s' holds several .pt files; name the one to read", folder);
-	char *inner = find_inner_folder(folder, 2);
-	error_set(error, STATUS_INVALID,
-		  "'%s' holds no SAE: none of sae_weights.safetensors (with cfg.json), params.npz, params.safetensors, "
-		  "sae.safetensors, checkpoints/final.safetensors, ae.pt or another .pt file is there%s%s%s",
-		  folder, inner ? "; did you mean '" : "", inner ? inner : "", inner ? "'?" : "");
-	free(inner);
-	return STATUS_INVALID;
-}
-
-/* A weights file: its configuration is what a folder would pair it with. */
-static void find_config(struct sae_spec *s)
-{
-	char *folder = mem_strndup(s->weights_path, (size_t)(path_base(s->weights_path) - s->weights_path));
-	const char *where = *folder ? folder : ".";
-	const char *base = path_base(s->weights_path);
-	for (size_t i = 0; i < ARRAY_LEN(layouts) && !s->config_path; i++)
-		if (layouts[i].config && strcmp(base, path_base(layouts[i].weights)) == 0 &&
-		    exists_in(where, layouts[i].config))
-			s->config_path = path_join(where, layouts[i].config);
-	/* A file of another name (layer3.safetensors) may still have one beside it. */
-	static const char *const usual[] = {"cfg.json", "config.json", "hyperparams.json", "../hyperparams.json"};
-	for (size_t i = 0; i < ARRAY_LEN(usual) && !s->config_path; i++)
-		if (exists_in(where, usual[i]))
-			s->config_path = path_join(where, usual[i]);
-	free(folder);
-}
-
-static enum status find_files(struct sae_spec *s, struct error *error)
-{
-	if (file_is_folder(s->path))
-		return find_in_folder(s, s->path, error);
-	if (!file_exists(s->path))
-		return error_set(error, STATUS_INVALID, "cannot open SAE '%s': there is no such file or folder",
-				 s->path);
-	s->weights_path = mem_strdup(s->path);
-	find_config(s);
-	return STATUS_OK;
 }
 
 /* ---- which format ---- */
@@ -279,6 +142,9 @@ static enum status read_plan(struct sae_reader *r, struct error *error)
 				 sae_format_name(s->format));
 	if (s->options.center != SAE_CENTER_AUTO)
 		s->center_input = s->options.center == SAE_CENTER_YES;
+	if (s->norm == SAE_NORM_LAYER && s->d_in < 2)
+		return error_set(error, STATUS_INVALID, "'%s': shape mismatch: a layer norm over %lld numbers",
+				 s->weights_path, (long long)s->d_in);
 	s->stored_bytes = 0;
 	for (size_t i = 0; i < container_count(r->container); i++) {
 		const struct container_entry *entry = container_at(r->container, i);
@@ -294,7 +160,7 @@ enum status sae_file_open(struct sae_spec *spec, const char *path, const struct 
 	*spec = (struct sae_spec){.path = mem_strdup(path), .layer = -1, .notes = mem_strdup("")};
 	if (options)
 		spec->options = *options;
-	enum status status = find_files(spec, error);
+	enum status status = sae_find_files(spec, error);
 	if (status == STATUS_OK) {
 		struct sae_reader reader = {.spec = spec};
 		status = read_plan(&reader, error);

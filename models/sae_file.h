@@ -152,6 +152,16 @@ enum status WARN_UNUSED sae_file_load(struct sae_spec *spec, struct error *error
 void sae_file_unload(struct sae_spec *spec);
 void sae_spec_done(struct sae_spec *spec);
 
+/* The SAEs at a path: itself, if it is one; of a folder, those inside, at most four
+ * levels down, in the order of their numbers ("layers.2" before "layers.10"). Found by
+ * the names of files alone. An error if there is none. */
+struct sae_list {
+	char **paths;
+	size_t count;
+};
+enum status WARN_UNUSED sae_file_list(struct sae_list *list, const char *path, struct error *error);
+void sae_list_done(struct sae_list *list);
+
 /* For showing; static. */
 const char *sae_format_name(enum sae_format format);
 const char *sae_act_name(enum sae_act act);

@@ -78,6 +78,11 @@ void sae_set_hook(struct sae_reader *r, const char *name);
  * out; "" if there are not so many. */
 const char *sae_path_part(const struct sae_reader *r, int n, char out[256]);
 
+/* ---- files (sae_find.c) ---- */
+
+/* From spec->path to weights_path and config_path (NULL if there is none). */
+enum status WARN_UNUSED sae_find_files(struct sae_spec *spec, struct error *error);
+
 /* ---- formats ---- */
 
 typedef enum status sae_format_reader(struct sae_reader *r, struct error *error);

@@ -480,6 +480,79 @@ static void test_description(void **state)
 	}
 }
 
+/* OpenMOSS gates on h n against theta: h just at or below theta / n is off, the next
+ * float above is on, wherever theta / n falls between two floats. */
+static void test_gate_norm_rounding(void **state)
+{
+	(void)state;
+	static const char cfg[] = "{\"act_fn\":\"jumprelu\",\"norm_activation\":\"none\",\"d_model\":2}";
+	static const float W_E[] = {1, 1, 1, 1}, W_D[] = {3, 4, 3, 4}, b_D[] = {0, 0};
+	static const double x[2] = {0, 0};
+	for (int i = 0; i < 20; i++) {
+		float log_theta = -1 + 0.1f * (float)i;
+		double exact = exp(log_theta) / 5;
+		float below = (float)exact > exact ? nextafterf((float)exact, 0) : (float)exact;
+		float b_E[2] = {below, nextafterf(below, INFINITY)}, log_thetas[2] = {log_theta, log_theta};
+		struct writer w = {0};
+		writer_add(&w, "W_E", 2, 2, 2, W_E);
+		writer_add(&w, "W_D", 2, 2, 2, W_D);
+		writer_add(&w, "b_E", 1, 2, 0, b_E);
+		writer_add(&w, "b_D", 1, 2, 0, b_D);
+		writer_add(&w, "log_jumprelu_threshold", 1, 2, 0, log_thetas);
+		char *path = writer_end(&w, "gate/sae_weights.safetensors");
+		free(scratch_file("gate/config.json", cfg, strlen(cfg)));
+		struct sae_spec spec;
+		struct error error;
+		if (sae_file_open(&spec, path, NULL, &error) || sae_file_load(&spec, &error))
+			fail_msg("%s", error.text);
+		double z[2];
+		sae_reference_encode(&spec, 1, x, z, NULL);
+		assert_true(z[0] == 0 && z[1] == (double)b_E[1]);
+		sae_spec_done(&spec);
+		free(path);
+	}
+}
+
+static void test_list(void **state)
+{
+	(void)state;
+	static const char *const files[] = {"many/layers.10/sae.safetensors", "many/layers.2/sae.safetensors",
+					    "many/layers.2/cfg.json",	      "many/layers.10/cfg.json",
+					    "many/q/layer3.sae.pt",	      "many/q/layer12.sae.pt",
+					    "many/.hidden/params.npz",	      "many/README.md"};
+	for (size_t i = 0; i < ARRAY_LEN(files); i++)
+		free(scratch_file(files[i], "{}", 2));
+	char *folder = scratch_path("many");
+	struct sae_list list;
+	struct sae_spec spec;
+	struct error error;
+	assert_int_equal(sae_file_list(&list, folder, &error), STATUS_OK);
+	static const char *const expected[] = {"/layers.2", "/layers.10", "/q/layer3.sae.pt", "/q/layer12.sae.pt"};
+	assert_int_equal(list.count, ARRAY_LEN(expected));
+	for (size_t i = 0; i < list.count; i++)
+		assert_string_equal(list.paths[i] + strlen(folder), expected[i]);
+	sae_list_done(&list);
+	assert_int_equal(sae_file_open(&spec, folder, NULL, &error), STATUS_INVALID);
+	assert_true(scratch_says(error.text, "many/layers.2'?"));
+	char *inner = path_join(folder, "q");
+	assert_int_equal(sae_file_open(&spec, inner, NULL, &error), STATUS_INVALID);
+	assert_true(scratch_says(error.text, "several .pt files"));
+	free(inner);
+	free(folder);
+	folder = scratch_path("nothing/here");
+	assert_int_equal(sae_file_list(&list, folder, &error), STATUS_INVALID);
+	free(folder);
+
+	/* The configuration, given in place of its folder. */
+	assert_int_equal(open_tiny(&spec, "{}", NULL, &error), STATUS_OK);
+	char *config = mem_strdup(spec.config_path);
+	sae_spec_done(&spec);
+	assert_int_equal(sae_file_open(&spec, config, NULL, &error), STATUS_OK);
+	assert_int_equal(spec.format, SAE_SAELENS);
+	sae_spec_done(&spec);
+	free(config);
+}
+
 /* Gradients of every activation and normalisation against central differences. */
 static void test_gradients(void **state)
 {
@@ -558,6 +631,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_tiny),	    cmocka_unit_test(test_tiny_refused),
 		cmocka_unit_test(test_description), cmocka_unit_test(test_gradients),
+		cmocka_unit_test(test_list),	    cmocka_unit_test(test_gate_norm_rounding),
 		cmocka_unit_test(test_golden),	    cmocka_unit_test(test_golden_bad),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
