@@ -7,28 +7,29 @@
 
 #include "compute/base/mem.h"
 #include "compute/tensor.h"
+#include "models/transformer.h"
+#include "models/weights.h"
 
 static const char *const dtype_names[MODEL_DTYPE_COUNT] = {"F32", "BF16", "F16"};
 
 struct model_memory model_memory_estimate(const struct arch *arch, int64_t weight_bytes, int64_t tokens, bool backward)
 {
-	const int64_t number = sizeof(float), most = (int64_t)1 << 20;
+	const int64_t most = (int64_t)1 << 20;
 	if (tokens > most)
 		tokens = most;
-	int64_t d = arch->d, q = (int64_t)arch->heads * arch->head_dim, kv = (int64_t)arch->kv_heads * arch->head_dim;
-	/* What a block computes for one token: two norms, q, heads' outputs, what attention and MLP add,
-	 * the MLP's hidden numbers, and a row of attention for each head. */
-	int64_t block = 4 * d + 2 * q + (arch->gated ? 3 : 2) * (int64_t)arch->f + arch->heads * tokens;
-	int64_t residual = (arch->parallel_residual ? 1 : 2) * d;
+	struct pass_config pass = {.arch = arch,
+				   .rows = tokens,
+				   .embed = true,
+				   .last_point = 2 * arch->layers,
+				   .backward = backward,
+				   .logits = LOGITS_ALL,
+				   .readouts = 1};
 	struct model_memory memory = {
 		.weights = weight_bytes,
-		.cache = 2 * kv * arch->layers * tokens * number,
-		.logits = arch->vocab * number,
+		.cache = 2 * (int64_t)arch->kv_heads * arch->head_dim * arch->layers * tokens * (int64_t)sizeof(float),
+		.activations = (int64_t)pass_estimate(&pass),
 	};
-	/* Forward alone keeps one block and two residual streams; backward keeps all and needs as much as
-	 * one block again for gradients. */
-	memory.activations = (backward ? arch->layers * (block + residual) + block : block + 2 * d) * tokens * number;
-	memory.total = memory.weights + memory.cache + memory.activations + memory.logits;
+	memory.total = memory.weights + memory.cache + memory.activations;
 	return memory;
 }
 
@@ -69,7 +70,8 @@ enum status inspect_model(struct model_facts *facts, const char *folder, struct 
 		facts->redundant_unembed = map.redundant_unembed;
 		facts->tied_by_absence = facts->arch.tied && !said_tied;
 		facts->memory_tokens = facts->arch.context < 1024 ? facts->arch.context : 1024;
-		facts->memory = model_memory_estimate(&facts->arch, map.bytes, facts->memory_tokens, true);
+		facts->memory = model_memory_estimate(
+			&facts->arch, (int64_t)weights_estimate(&facts->arch, &map, false), facts->memory_tokens, true);
 		count_dtypes(facts, &map);
 		/* The names move over. */
 		facts->extra = map.extra;
@@ -180,7 +182,6 @@ static cJSON *memory_json(const struct model_facts *facts)
 	cJSON_AddNumberToObject(memory, "weights", (double)facts->memory.weights);
 	cJSON_AddNumberToObject(memory, "cache", (double)facts->memory.cache);
 	cJSON_AddNumberToObject(memory, "activations", (double)facts->memory.activations);
-	cJSON_AddNumberToObject(memory, "logits", (double)facts->memory.logits);
 	cJSON_AddNumberToObject(memory, "total", (double)facts->memory.total);
 	return memory;
 }

@@ -10,10 +10,9 @@
 
 /* Device memory in bytes, estimated before any is taken. */
 struct model_memory {
-	int64_t weights;     /* as stored in the files */
+	int64_t weights;     /* copied to the device in the files' dtypes */
 	int64_t cache;	     /* keys and values, float32 */
-	int64_t activations; /* residual streams and what the backward pass reads again */
-	int64_t logits;	     /* of the last position */
+	int64_t activations; /* a pass from token ids to the last position's logits */
 	int64_t total;
 };
 

@@ -52,9 +52,9 @@ static void facts_of_a_model(void **state)
 	assert_int_equal(cJSON_GetArraySize(json_member(json, "hooks")), 3);
 	assert_int_equal(cJSON_GetArraySize(json_member(json, "problems")), 1);
 	const cJSON *memory = json_member(json, "memory");
-	assert_int_equal(number(memory, "weights"), facts.weight_bytes);
-	assert_int_equal(number(memory, "total"), number(memory, "weights") + number(memory, "cache") +
-							  number(memory, "activations") + number(memory, "logits"));
+	assert_true(number(memory, "weights") >= (double)facts.weight_bytes);
+	assert_int_equal(number(memory, "total"),
+			 number(memory, "weights") + number(memory, "cache") + number(memory, "activations"));
 	assert_int_equal(number(memory, "cache"), 2 * 2 * 6 * 2 * 1024 * 4);
 	cJSON_Delete(json);
 
