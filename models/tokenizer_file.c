@@ -5,79 +5,134 @@
 #include "compute/base/file.h"
 #include "compute/base/mem.h"
 #include "models/tokenizer_internal.h"
+#include "models/tokenizer_scan.h"
 
 enum { TEXT_LIMIT = 256 << 20 };
 
-static size_t child_count(const cJSON *value)
+/* Where the two tables stand in the text; end 0 if they are not there. */
+struct extent {
+	size_t start, end;
+};
+struct tables {
+	struct extent vocab, merges;
+};
+
+/* About one entry in `bytes_each` bytes: reserving is only to save rehashing. */
+static size_t estimate(struct extent extent, size_t bytes_each)
 {
-	size_t n = 0;
-	for (const cJSON *child = value->child; child; child = child->next)
-		n++;
-	return n;
+	return (extent.end - extent.start) / bytes_each;
 }
 
-enum status tokenizer_load_vocab(struct vocab *vocab, const cJSON *object, struct json_source *source,
-				 struct error *error)
+static enum status add_vocab_entry(struct vocab *vocab, const char *name, size_t n, double id,
+				   const struct json_scan *scan, size_t file_size, struct error *error)
 {
-	if (!cJSON_IsObject(object))
-		return error_set(error, STATUS_INVALID, "%s: the vocabulary is not an object of names to ids",
-				 source->what);
-	vocab_reserve(vocab, child_count(object));
-	for (const cJSON *child = object->child; child; child = child->next) {
-		size_t n;
-		const char *name = json_source_text(source, child->string, &n);
-		char shown[80];
-		text_printable(shown, sizeof shown, name, n);
-		double value = child->valuedouble;
-		/* A real vocabulary has a few bytes of file per id, gaps or not. */
-		double limit = source->size < INT32_MAX ? (double)source->size : INT32_MAX;
-		if (!cJSON_IsNumber(child) || !(value >= 0) || value >= limit || value != (double)(int32_t)value)
-			return error_set(error, STATUS_INVALID,
-					 "%s: the id of the token \"%s\" is not a whole number from 0 to %.0f, as a "
-					 "file of %zu bytes could have",
-					 source->what, shown, limit - 1, source->size);
-		if (vocab_find(vocab, name, n) >= 0)
-			return error_set(error, STATUS_INVALID, "%s: the token \"%s\" is in the vocabulary twice",
-					 source->what, shown);
-		if (!vocab_add(vocab, (int32_t)value, name, n))
-			return error_set(error, STATUS_INVALID, "%s: the token \"%s\" has the id %.0f of another token",
-					 source->what, shown, value);
-	}
-	if (vocab->count == 0)
-		return error_set(error, STATUS_INVALID, "%s: the vocabulary is empty", source->what);
-	return STATUS_OK;
+	/* A real vocabulary has a few bytes of file per id, gaps or not. */
+	double limit = file_size < INT32_MAX ? (double)file_size : INT32_MAX;
+	bool valid = id >= 0 && id < limit && id == (double)(int32_t)id;
+	if (valid && vocab_add(vocab, (int32_t)id, name, n))
+		return STATUS_OK;
+	char shown[80];
+	text_printable(shown, sizeof shown, name, n);
+	if (!valid)
+		return error_set(
+			error, STATUS_INVALID,
+			"%s: the token \"%s\" has the id %g, expected a whole number from 0 to %.0f, as a file "
+			"of %zu bytes could have",
+			scan->what, shown, id, limit - 1, file_size);
+	if (vocab_find(vocab, name, n) >= 0)
+		return error_set(error, STATUS_INVALID, "%s: the token \"%s\" is in the vocabulary twice", scan->what,
+				 shown);
+	return error_set(error, STATUS_INVALID, "%s: the token \"%s\" has the id %.0f of another token", scan->what,
+			 shown, id);
 }
 
-/* One merge: "left right" or ["left", "right"]. */
-static enum status load_merge(struct bpe *bpe, const cJSON *item, uint32_t rank, struct json_source *source,
-			      struct error *error)
+static enum status load_vocab(struct vocab *vocab, const char *text, struct extent extent, const char *what,
+			      size_t file_size, struct error *error)
 {
-	if (cJSON_IsString(item)) {
+	struct json_scan scan;
+	json_scan_init(&scan, text + extent.start, extent.end - extent.start, what);
+	vocab_reserve(vocab, estimate(extent, 20));
+	enum status status = json_scan_expect(&scan, '{', error);
+	for (bool first = true, more = true; !status && more;) {
+		const char *s;
 		size_t n;
-		const char *s = json_source_text(source, item->valuestring, &n);
-		const char *space = n ? memchr(s, ' ', n) : NULL;
-		if (rank == 0 && n >= 8 && memcmp(s, "#version", 8) == 0)
-			return STATUS_OK;
-		size_t left = space ? (size_t)(space - s) : 0;
-		if (!space || left == 0 || left + 1 == n || memchr(space + 1, ' ', n - left - 1))
-			return error_set(error, STATUS_INVALID,
-					 "%s: merge %u is not two tokens with one space between them", source->what,
-					 rank);
-		return bpe_add_merge(bpe, s, left, space + 1, n - left - 1, rank, source->what, error);
+		double id;
+		status = json_scan_next(&scan, '}', &first, &more, error);
+		if (!status && more)
+			status = json_scan_key(&scan, &s, &n, error);
+		if (status || !more)
+			break;
+		/* The number does not touch the string. */
+		status = json_scan_number(&scan, &id, error);
+		if (!status)
+			status = add_vocab_entry(vocab, s, n, id, &scan, file_size, error);
 	}
-	const cJSON *left = cJSON_IsArray(item) ? item->child : NULL;
-	const cJSON *right = left ? left->next : NULL;
-	if (!cJSON_IsString(left) || !cJSON_IsString(right) || right->next)
-		return error_set(error, STATUS_INVALID, "%s: merge %u is neither a string nor a pair of strings",
-				 source->what, rank);
-	/* The text of the second would overwrite that of the first. */
-	struct strbuf first = {0};
+	if (!status && vocab->count == 0)
+		status = error_set(error, STATUS_INVALID, "%s: the vocabulary is empty", what);
+	json_scan_done(&scan);
+	return status;
+}
+
+/* "left right" */
+static enum status load_merge_line(struct bpe *bpe, const char *s, size_t n, uint32_t rank, const char *what,
+				   struct error *error)
+{
+	const char *space = n ? memchr(s, ' ', n) : NULL;
+	if (rank == 0 && n >= 8 && memcmp(s, "#version", 8) == 0)
+		return STATUS_OK;
+	size_t left = space ? (size_t)(space - s) : 0;
+	if (!space || left == 0 || left + 1 == n || memchr(space + 1, ' ', n - left - 1))
+		return error_set(error, STATUS_INVALID, "%s: merge %u is not two tokens with one space between them",
+				 what, rank);
+	return bpe_add_merge(bpe, s, left, space + 1, n - left - 1, rank, what, error);
+}
+
+/* ["left", "right"]; `left` is working memory. */
+static enum status load_merge_pair(struct bpe *bpe, struct json_scan *scan, struct strbuf *left, uint32_t rank,
+				   struct error *error)
+{
+	const char *s;
 	size_t n;
-	const char *s = json_source_text(source, left->valuestring, &n);
-	strbuf_add(&first, s, n);
-	s = json_source_text(source, right->valuestring, &n);
-	enum status status = bpe_add_merge(bpe, first.data, first.length, s, n, rank, source->what, error);
-	strbuf_done(&first);
+	enum status status = json_scan_expect(scan, '[', error);
+	if (!status)
+		status = json_scan_string(scan, &s, &n, error);
+	if (status)
+		return status;
+	strbuf_clear(left);
+	strbuf_add(left, s, n);
+	status = json_scan_expect(scan, ',', error);
+	if (!status)
+		status = json_scan_string(scan, &s, &n, error);
+	if (!status)
+		status = json_scan_expect(scan, ']', error);
+	return status ? status : bpe_add_merge(bpe, left->data, left->length, s, n, rank, scan->what, error);
+}
+
+static enum status load_merges(struct bpe *bpe, const char *text, struct extent extent, const char *what,
+			       struct error *error)
+{
+	struct json_scan scan;
+	struct strbuf left = {0};
+	json_scan_init(&scan, text + extent.start, extent.end - extent.start, what);
+	bpe_reserve_merges(bpe, estimate(extent, 16));
+	enum status status = json_scan_expect(&scan, '[', error);
+	uint32_t rank = 0;
+	for (bool first = true, more = true; !status && more; rank++) {
+		const char *s;
+		size_t n;
+		status = json_scan_next(&scan, ']', &first, &more, error);
+		if (status || !more)
+			break;
+		if (json_scan_peek(&scan) == '[') {
+			status = load_merge_pair(bpe, &scan, &left, rank, error);
+		} else {
+			status = json_scan_string(&scan, &s, &n, error);
+			if (!status)
+				status = load_merge_line(bpe, s, n, rank, what, error);
+		}
+	}
+	strbuf_done(&left);
+	json_scan_done(&scan);
 	return status;
 }
 
@@ -115,30 +170,24 @@ static enum status load_model_flags(struct bpe *bpe, const cJSON *model, struct 
 	return STATUS_OK;
 }
 
-static enum status load_model(struct bpe *bpe, const cJSON *model, struct json_source *source, struct error *error)
+static enum status load_model(struct bpe *bpe, const cJSON *model, struct json_source *source, const char *text,
+			      const struct tables *tables, struct error *error)
 {
 	const char *type = json_type(model);
-	const cJSON *merges = json_member(model, "merges");
 	/* Old files name no type; only BPE has merges. */
-	if (strcmp(type, "BPE") != 0 && !(type[0] == '\0' && merges))
+	if (strcmp(type, "BPE") != 0 && !(type[0] == '\0' && tables->merges.end))
 		return error_set(error, STATUS_INVALID, "%s: the model \"%.60s\" is not implemented, only BPE is",
 				 source->what, type);
-	const cJSON *vocab = json_member(model, "vocab");
-	if (!vocab)
-		return error_set(error, STATUS_INVALID, "%s: the model has no vocabulary", source->what);
-	enum status status = tokenizer_load_vocab(&bpe->vocab, vocab, source, error);
+	if (!tables->vocab.end || !tables->merges.end)
+		return error_set(error, STATUS_INVALID, "%s: the BPE model has no \"%s\"", source->what,
+				 tables->vocab.end ? "merges" : "vocab");
+	enum status status = load_vocab(&bpe->vocab, text, tables->vocab, source->what, source->size, error);
 	if (!status)
 		status = load_model_flags(bpe, model, source, error);
 	if (status)
 		return status;
 	bpe_prepare(bpe);
-	if (!cJSON_IsArray(merges))
-		return error_set(error, STATUS_INVALID, "%s: the BPE model has no array \"merges\"", source->what);
-	bpe_reserve_merges(bpe, child_count(merges));
-	uint32_t rank = 0;
-	for (const cJSON *item = merges->child; item && !status; item = item->next)
-		status = load_merge(bpe, item, rank++, source, error);
-	return status;
+	return load_merges(bpe, text, tables->merges, source->what, error);
 }
 
 /* The library ignores the ids in the file: a token keeps the vocabulary's id, and
@@ -286,14 +335,15 @@ static enum status check_template_ids(const struct tokenizer *t, const struct to
 
 /* `truncation` and `padding` are left out on purpose: transformers sets both anew
  * for each call, and by default there is neither. */
-static enum status load_components(struct tokenizer *t, struct json_source *source, struct error *error)
+static enum status load_components(struct tokenizer *t, struct json_source *source, const char *text,
+				   const struct tables *tables, struct error *error)
 {
 	const cJSON *root = source->root;
 	const cJSON *model = json_member(root, "model");
 	if (!cJSON_IsObject(model))
 		return error_set(error, STATUS_INVALID, "%s has no object \"model\", so it is not a tokenizer.json",
 				 source->what);
-	enum status status = load_model(&t->bpe, model, source, error);
+	enum status status = load_model(&t->bpe, model, source, text, tables, error);
 	if (!status)
 		status = normalizer_load(&t->normalizer, json_member(root, "normalizer"), source, error);
 	if (!status)
@@ -313,43 +363,161 @@ static enum status load_components(struct tokenizer *t, struct json_source *sour
 	return status;
 }
 
-enum status tokenizer_read_json(struct tokenizer *t, const char *path, struct error *error)
+static bool is_name(const char *s, size_t n, const char *name)
 {
-	struct json_source source;
-	enum status status = json_source_read(&source, path, error);
-	if (!status)
-		status = load_components(t, &source, error);
-	json_source_done(&source);
+	return n == strlen(name) && memcmp(s, name, n) == 0;
+}
+
+/* Skips a value that may stand there once. */
+static enum status skip_table(struct json_scan *scan, struct extent *extent, const char *name, struct error *error)
+{
+	if (extent->end)
+		return error_set(error, STATUS_INVALID, "%s has the key \"%s\" twice", scan->what, name);
+	json_scan_peek(scan);
+	extent->start = scan->at;
+	enum status status = json_scan_skip(scan, error);
+	extent->end = scan->at;
 	return status;
 }
 
-enum status tokenizer_parse_json(struct tokenizer *t, char *text, size_t n, const char *what, struct error *error)
+static enum status find_tables(struct json_scan *scan, struct tables *tables, struct error *error)
 {
-	struct json_source source;
-	enum status status = json_source_parse(&source, text, n, what, error);
+	enum status status = json_scan_expect(scan, '{', error);
+	for (bool first = true, more = true; !status && more;) {
+		const char *s;
+		size_t n;
+		status = json_scan_next(scan, '}', &first, &more, error);
+		if (!status && more)
+			status = json_scan_key(scan, &s, &n, error);
+		if (status || !more)
+			break;
+		if (is_name(s, n, "vocab"))
+			status = skip_table(scan, &tables->vocab, "vocab", error);
+		else if (is_name(s, n, "merges"))
+			status = skip_table(scan, &tables->merges, "merges", error);
+		else
+			status = json_scan_skip(scan, error);
+	}
+	return status;
+}
+
+/* Checks the whole document and finds the tables of its model. */
+static enum status scan_document(struct json_scan *scan, struct tables *tables, struct error *error)
+{
+	bool seen = false;
+	enum status status = json_scan_expect(scan, '{', error);
+	for (bool first = true, more = true; !status && more;) {
+		const char *s;
+		size_t n;
+		status = json_scan_next(scan, '}', &first, &more, error);
+		if (!status && more)
+			status = json_scan_key(scan, &s, &n, error);
+		if (status || !more)
+			break;
+		bool model = is_name(s, n, "model");
+		if (model && seen)
+			return error_set(error, STATUS_INVALID, "%s has the key \"model\" twice", scan->what);
+		seen = seen || model;
+		status = model && json_scan_peek(scan) == '{' ? find_tables(scan, tables, error)
+							      : json_scan_skip(scan, error);
+	}
+	if (!status && (json_scan_peek(scan) || scan->at < scan->n))
+		status = json_scan_fail(scan, "nothing behind the object", error);
+	return status;
+}
+
+/* The document without its tables, for cJSON. */
+static void cut_tables(const char *text, size_t n, const struct tables *tables, struct strbuf *out)
+{
+	bool vocab_first = tables->vocab.start < tables->merges.start;
+	const struct extent cuts[2] = {vocab_first ? tables->vocab : tables->merges,
+				       vocab_first ? tables->merges : tables->vocab};
+	size_t done = 0;
+	for (size_t i = 0; i < 2; i++) {
+		if (cuts[i].end == 0)
+			continue;
+		strbuf_add(out, text + done, cuts[i].start - done);
+		strbuf_add_string(out, "0");
+		done = cuts[i].end;
+	}
+	strbuf_add(out, text + done, n - done);
+}
+
+enum status tokenizer_parse_json(struct tokenizer *t, const char *text, size_t n, const char *what, struct error *error)
+{
+	struct json_scan scan;
+	struct json_source source = {0};
+	struct strbuf rest = {0};
+	struct tables tables = {0};
+	if (!utf8_valid(text, n))
+		return error_set(error, STATUS_INVALID, "%s is not valid UTF-8, so it is not JSON", what);
+	json_scan_init(&scan, text, n, what);
+	enum status status = scan_document(&scan, &tables, error);
+	json_scan_done(&scan);
+	if (!status) {
+		cut_tables(text, n, &tables, &rest);
+		status = json_source_parse(&source, rest.data, rest.length, what, error);
+		source.size = n;
+	}
 	if (!status)
-		status = load_components(t, &source, error);
+		status = load_components(t, &source, text, &tables, error);
 	json_source_done(&source);
+	strbuf_done(&rest);
+	return status;
+}
+
+enum status tokenizer_read_json(struct tokenizer *t, const char *path, struct error *error)
+{
+	struct file_map map;
+	enum status status = file_map_open(&map, path, error);
+	if (status)
+		return status;
+	char *what = mem_printf("'%s'", path);
+	if (map.size > TEXT_LIMIT)
+		status = error_set(error, STATUS_INVALID, "%s has %zu bytes; at most %d are accepted here", what,
+				   map.size, TEXT_LIMIT);
+	else
+		status = tokenizer_parse_json(t, map.data ? (const char *)map.data : "", map.size, what, error);
+	free(what);
+	file_map_close(&map);
+	return status;
+}
+
+enum status tokenizer_parse_vocab(struct bpe *bpe, const char *text, size_t n, const char *what, struct error *error)
+{
+	struct json_scan scan;
+	if (!utf8_valid(text, n))
+		return error_set(error, STATUS_INVALID, "%s is not valid UTF-8, so it is not JSON", what);
+	json_scan_init(&scan, text, n, what);
+	enum status status = json_scan_skip(&scan, error);
+	if (!status && (json_scan_peek(&scan) || scan.at < scan.n))
+		status = json_scan_fail(&scan, "nothing behind the object", error);
+	json_scan_done(&scan);
+	if (!status)
+		status = load_vocab(&bpe->vocab, text, (struct extent){0, n}, what, n, error);
+	if (!status)
+		bpe_prepare(bpe);
 	return status;
 }
 
 enum status tokenizer_read_vocab(struct bpe *bpe, const char *vocab_path, const char *merges_path, struct error *error)
 {
-	struct json_source source;
-	enum status status = json_source_read(&source, vocab_path, error);
-	if (!status)
-		status = tokenizer_load_vocab(&bpe->vocab, source.root, &source, error);
-	json_source_done(&source);
-	if (status)
-		return status;
-	bpe_prepare(bpe);
 	char *text;
 	size_t n;
+	enum status status = file_read(&text, &n, vocab_path, TEXT_LIMIT, error);
+	if (status)
+		return status;
+	char *what = mem_printf("'%s'", vocab_path);
+	status = tokenizer_parse_vocab(bpe, text, n, what, error);
+	free(what);
+	free(text);
+	if (status)
+		return status;
 	status = file_read(&text, &n, merges_path, TEXT_LIMIT, error);
 	if (status)
 		return status;
-	bpe_reserve_merges(bpe, n / 8);
-	char *what = mem_printf("'%s'", merges_path);
+	bpe_reserve_merges(bpe, n / 10);
+	what = mem_printf("'%s'", merges_path);
 	status = bpe_read_merges(bpe, text, n, what, error);
 	free(what);
 	free(text);

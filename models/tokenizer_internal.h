@@ -48,14 +48,13 @@ enum status WARN_UNUSED tokenizer_config_add_tokens(const struct tokenizer_confi
 
 /* tokenizer.json: everything but what the config says. */
 enum status WARN_UNUSED tokenizer_read_json(struct tokenizer *t, const char *path, struct error *error);
-/* The same from text[0..n), which is changed. */
-enum status WARN_UNUSED tokenizer_parse_json(struct tokenizer *t, char *text, size_t n, const char *what,
+enum status WARN_UNUSED tokenizer_parse_json(struct tokenizer *t, const char *text, size_t n, const char *what,
 					     struct error *error);
 /* vocab.json, an object of names to ids, and merges.txt. */
 enum status WARN_UNUSED tokenizer_read_vocab(struct bpe *bpe, const char *vocab_path, const char *merges_path,
 					     struct error *error);
-enum status WARN_UNUSED tokenizer_load_vocab(struct vocab *vocab, const cJSON *object, struct json_source *source,
-					     struct error *error);
+enum status WARN_UNUSED tokenizer_parse_vocab(struct bpe *bpe, const char *text, size_t n, const char *what,
+					      struct error *error);
 /* "base64 rank" lines. */
 bool tiktoken_recognise(const char *text, size_t n);
 enum status WARN_UNUSED tiktoken_parse(struct bpe *bpe, const char *text, size_t n, const char *what,

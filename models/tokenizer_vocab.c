@@ -25,12 +25,20 @@ uint64_t bytes_hash(const char *s, size_t n)
 	return hash ^ hash >> 32;
 }
 
-static size_t find_slot(const struct vocab *vocab, const char *s, size_t n)
+/* A slot holds id + 1 and, above it, bits of the hash that save most comparisons. */
+static uint64_t slot_tag(uint64_t hash)
+{
+	return hash & 0xFFFFFFFF00000000u;
+}
+
+static size_t find_slot(const struct vocab *vocab, const char *s, size_t n, uint64_t hash)
 {
 	size_t mask = vocab->slot_count - 1;
-	size_t slot = (size_t)bytes_hash(s, n) & mask;
+	size_t slot = (size_t)hash & mask;
 	for (; vocab->slots[slot]; slot = (slot + 1) & mask) {
-		const struct vocab_entry *e = &vocab->entries[vocab->slots[slot] - 1];
+		if (slot_tag(vocab->slots[slot]) != slot_tag(hash))
+			continue;
+		const struct vocab_entry *e = &vocab->entries[(uint32_t)vocab->slots[slot] - 1];
 		if (e->length == n && (n == 0 || memcmp(vocab->bytes.data + e->at, s, n) == 0))
 			break;
 	}
@@ -49,8 +57,11 @@ void vocab_reserve(struct vocab *vocab, size_t count)
 	vocab->slot_count = want;
 	for (size_t id = 0; id < vocab->size; id++) {
 		const struct vocab_entry *e = &vocab->entries[id];
-		if (e->present)
-			vocab->slots[find_slot(vocab, vocab->bytes.data + e->at, e->length)] = (uint32_t)id + 1;
+		if (!e->present)
+			continue;
+		uint64_t hash = bytes_hash(vocab->bytes.data + e->at, e->length);
+		vocab->slots[find_slot(vocab, vocab->bytes.data + e->at, e->length, hash)] =
+			slot_tag(hash) | ((uint32_t)id + 1);
 	}
 }
 
@@ -60,7 +71,8 @@ bool vocab_add(struct vocab *vocab, int32_t id, const char *s, size_t n)
 	if (index < vocab->size && vocab->entries[index].present)
 		return false;
 	vocab_reserve(vocab, vocab->count + 1);
-	size_t slot = find_slot(vocab, s, n);
+	uint64_t hash = bytes_hash(s, n);
+	size_t slot = find_slot(vocab, s, n, hash);
 	if (vocab->slots[slot])
 		return false;
 	if (index >= vocab->size) {
@@ -70,7 +82,7 @@ bool vocab_add(struct vocab *vocab, int32_t id, const char *s, size_t n)
 	}
 	vocab->entries[index] = (struct vocab_entry){vocab->bytes.length, n, true};
 	strbuf_add(&vocab->bytes, s, n);
-	vocab->slots[slot] = (uint32_t)id + 1;
+	vocab->slots[slot] = slot_tag(hash) | ((uint32_t)id + 1);
 	vocab->count++;
 	if (n > vocab->longest)
 		vocab->longest = n;
@@ -81,7 +93,7 @@ int32_t vocab_find(const struct vocab *vocab, const char *s, size_t n)
 {
 	if (vocab->slot_count == 0 || n > vocab->longest)
 		return -1;
-	return (int32_t)vocab->slots[find_slot(vocab, s, n)] - 1;
+	return (int32_t)(uint32_t)vocab->slots[find_slot(vocab, s, n, bytes_hash(s, n))] - 1;
 }
 
 bool vocab_get(const struct vocab *vocab, int32_t id, const char **s, size_t *n)

@@ -20,7 +20,7 @@ struct vocab {
 	size_t size, capacity;	     /* largest id + 1 */
 	size_t count;		     /* ids that are there */
 	size_t longest;		     /* bytes */
-	uint32_t *slots;	     /* hash table of id + 1; 0 is free */
+	uint64_t *slots;	     /* hash table; 0 is free */
 	size_t slot_count;	     /* a power of two, or 0 */
 };
 
