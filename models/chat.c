@@ -6,6 +6,7 @@
 #include "compute/base/file.h"
 #include "compute/base/mem.h"
 #include "models/chat_template.h"
+#include "models/tokenizer_internal.h"
 #include "models/tokenizer_json.h"
 
 enum { TEMPLATE_LIMIT = 1 << 20 };
@@ -110,6 +111,7 @@ const char *chat_name(const struct chat *chat)
 	static const struct {
 		const char *marker, *name;
 	} known[] = {
+		{"<|user|>{{ message", "rebound demo"},
 		{"<|start_header_id|>", "Llama 3"},
 		{"<start_of_turn>", "Gemma"},
 		{"<|im_start|>", "ChatML"},
@@ -151,4 +153,56 @@ enum status chat_render(const struct chat *chat, const struct chat_message *mess
 	if (status && strstr(reason.text, "refuses these messages"))
 		return error_set(error, status, "%s", reason.text);
 	return status ? show_raw(chat, reason.text, error) : STATUS_OK;
+}
+
+/* A noncharacter that no message holds. */
+static bool choose_guard(const struct chat_message *messages, size_t count, char guard[5])
+{
+	for (uint32_t code = 0xFDD0; code <= 0xFDEF; code++) {
+		size_t n = utf8_encode(guard, code);
+		bool used = false;
+		guard[n] = '\0';
+		for (size_t i = 0; i < count && !used; i++)
+			used = messages[i].length >= n &&
+			       memmem(messages[i].content, messages[i].length, guard, n) != NULL;
+		if (!used)
+			return true;
+	}
+	return false;
+}
+
+enum status chat_encode(const struct chat *chat, const struct tokenizer *tokenizer, const struct chat_message *messages,
+			size_t count, bool add_generation_prompt, bool recognise_special, struct token_list *out,
+			struct error *error)
+{
+	struct strbuf text = {0};
+	char guard[5];
+	enum status status;
+	if (recognise_special) {
+		status = chat_render(chat, messages, count, add_generation_prompt, &text, error);
+		if (!status)
+			status = tokenizer_encode(tokenizer, text.data ? text.data : "", text.length,
+						  (struct tokenizer_options){false, true}, out, error);
+		strbuf_done(&text);
+		return status;
+	}
+	if (!choose_guard(messages, count, guard))
+		return error_set(error, STATUS_INVALID, "the messages use every noncharacter from U+FDD0 to U+FDEF");
+	struct chat_message *guarded = mem_alloc(count, sizeof *guarded);
+	struct strbuf *contents = mem_alloc(count, sizeof *contents);
+	for (size_t i = 0; i < count; i++) {
+		strbuf_add(&contents[i], "", 0);
+		tokenizer_guard(tokenizer, messages[i].content, messages[i].length, guard, &contents[i]);
+		guarded[i] = (struct chat_message){messages[i].role, contents[i].data, contents[i].length};
+	}
+	status = chat_render(chat, guarded, count, add_generation_prompt, &text, error);
+	if (!status)
+		status =
+			tokenizer_encode_guarded(tokenizer, text.data ? text.data : "", text.length, guard, out, error);
+	for (size_t i = 0; i < count; i++)
+		strbuf_done(&contents[i]);
+	free(contents);
+	free(guarded);
+	strbuf_done(&text);
+	return status;
 }

@@ -6,9 +6,8 @@
  * the messages and two tokens, with bounded work, and with no way to reach anything
  * else. A template that uses more is an error that shows it.
  *
- * Rendered text holds its own BOS and markers: tokenize it with special tokens
- * recognised and none added. What a user typed stands in it unescaped, as in the
- * reference: markers in it become tokens. */
+ * Rendered text holds its own BOS and markers. What a user typed stands in it
+ * unescaped, as in the reference; chat_encode keeps the two apart. */
 #ifndef REBOUND_MODELS_CHAT_H
 #define REBOUND_MODELS_CHAT_H
 
@@ -50,5 +49,13 @@ const char *chat_problem(const struct chat *chat);
  * Any thread; does not block. */
 enum status WARN_UNUSED chat_render(const struct chat *chat, const struct chat_message *messages, size_t count,
 				    bool add_generation_prompt, struct strbuf *out, struct error *error);
+
+/* Renders and appends the ids, nothing added around them. The template's own markers
+ * are special tokens; those that stand in a message's content are recognised only
+ * with recognise_special (then the ids are the reference's), and are plain
+ * characters otherwise: a message cannot end its own turn. */
+enum status WARN_UNUSED chat_encode(const struct chat *chat, const struct tokenizer *tokenizer,
+				    const struct chat_message *messages, size_t count, bool add_generation_prompt,
+				    bool recognise_special, struct token_list *out, struct error *error);
 
 #endif

@@ -124,6 +124,8 @@ bool tokenizer_doubled_bos(const struct tokenizer *t, const int32_t *ids, size_t
 struct encoding {
 	const struct tokenizer *t;
 	bool recognise_special;
+	const char *guard; /* see tokenizer_encode_guarded; NULL if there is none */
+	struct strbuf unguarded;
 	struct regex_scratch regex;
 	struct bpe_scratch bpe;
 	struct word_list words, spare;
@@ -139,6 +141,7 @@ static void encoding_done(struct encoding *e)
 	word_list_done(&e->words);
 	word_list_done(&e->spare);
 	strbuf_done(&e->normal);
+	strbuf_done(&e->unguarded);
 	span_list_done(&e->raw_spans);
 	span_list_done(&e->normal_spans);
 }
@@ -190,6 +193,28 @@ static enum status encode_segment(struct encoding *e, const char *s, size_t n, b
 	return STATUS_OK;
 }
 
+/* Takes the guards out of a segment that may have some. */
+static enum status encode_guarded(struct encoding *e, const char *s, size_t n, bool at_start, struct error *error)
+{
+	size_t width = e->guard ? strlen(e->guard) : 0;
+	const char *at = e->guard ? memmem(s, n, e->guard, width) : NULL;
+	if (!at)
+		return encode_segment(e, s, n, at_start, error);
+	strbuf_clear(&e->unguarded);
+	for (; at; at = memmem(s, n, e->guard, width)) {
+		size_t before = (size_t)(at - s);
+		strbuf_add(&e->unguarded, s, before);
+		s += before + width;
+		n -= before + width;
+	}
+	strbuf_add(&e->unguarded, s, n);
+	bool recognise = e->recognise_special;
+	e->recognise_special = false;
+	enum status status = encode_segment(e, e->unguarded.data, e->unguarded.length, at_start, error);
+	e->recognise_special = recognise;
+	return status;
+}
+
 static enum status encode_text(struct encoding *e, const char *s, size_t n, struct error *error)
 {
 	added_tokens_split(&e->t->added, false, e->recognise_special, s, n, &e->raw_spans);
@@ -199,19 +224,19 @@ static enum status encode_text(struct encoding *e, const char *s, size_t n, stru
 			token_list_add(e->out, span.id);
 			continue;
 		}
-		enum status status = encode_segment(e, s + span.start, span.end - span.start, span.start == 0, error);
+		enum status status = encode_guarded(e, s + span.start, span.end - span.start, span.start == 0, error);
 		if (status)
 			return status;
 	}
 	return STATUS_OK;
 }
 
-enum status tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, struct tokenizer_options options,
-			     struct token_list *out, struct error *error)
+static enum status encode(const struct tokenizer *t, const char *text, size_t n, struct tokenizer_options options,
+			  const char *guard, struct token_list *out, struct error *error)
 {
 	if (n > INT32_MAX)
 		return error_set(error, STATUS_INVALID, "the text has %zu bytes; fewer than 2^31 can be tokenized", n);
-	struct encoding e = {.t = t, .recognise_special = options.recognise_special, .out = out};
+	struct encoding e = {.t = t, .recognise_special = options.recognise_special, .guard = guard, .out = out};
 	struct strbuf repaired = {0};
 	if (n > 0 && !utf8_valid(text, n)) {
 		utf8_add_lossy(&repaired, text, n);
@@ -226,6 +251,45 @@ enum status tokenizer_encode(const struct tokenizer *t, const char *text, size_t
 	strbuf_done(&repaired);
 	encoding_done(&e);
 	return status;
+}
+
+enum status tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, struct tokenizer_options options,
+			     struct token_list *out, struct error *error)
+{
+	return encode(t, text, n, options, NULL, out, error);
+}
+
+enum status tokenizer_encode_guarded(const struct tokenizer *t, const char *text, size_t n, const char *guard,
+				     struct token_list *out, struct error *error)
+{
+	return encode(t, text, n, (struct tokenizer_options){.recognise_special = true}, guard, out, error);
+}
+
+/* Puts the guard behind the first character of each special token of one kind. */
+static void guard_matches(const struct tokenizer *t, const struct trie *trie, const char *text, size_t n,
+			  const char *guard, struct strbuf *out)
+{
+	size_t done = 0, start, end;
+	int32_t index;
+	for (size_t from = 0; (index = trie_search(trie, text, n, from, &start, &end)) >= 0; from = end) {
+		if (!t->added.tokens[index].special)
+			continue;
+		size_t cut = start + 1;
+		while (cut < end && ((unsigned char)text[cut] & 0xC0) == 0x80)
+			cut++;
+		strbuf_add(out, text + done, cut - done);
+		strbuf_add_string(out, guard);
+		done = cut;
+	}
+	strbuf_add(out, text + done, n - done);
+}
+
+void tokenizer_guard(const struct tokenizer *t, const char *text, size_t n, const char *guard, struct strbuf *out)
+{
+	struct strbuf once = {0};
+	guard_matches(t, &t->added.raw, text, n, guard, &once);
+	guard_matches(t, &t->added.normalised, once.data, once.length, guard, out);
+	strbuf_done(&once);
 }
 
 /* ---- single tokens ------------------------------------------------------- */

@@ -31,6 +31,13 @@ bool tokenizer_name(const struct tokenizer *t, int32_t id, const char **s, size_
 /* The id of a name, or -1; added tokens first. */
 int32_t tokenizer_named(const struct tokenizer *t, const char *s, size_t n);
 
+/* Text in which some special tokens must not be recognised: tokenizer_guard copies
+ * s[0..n) with `guard`, a character that occurs nowhere else, inside each special
+ * token; tokenizer_encode_guarded recognises all others and leaves the guards out. */
+void tokenizer_guard(const struct tokenizer *t, const char *text, size_t n, const char *guard, struct strbuf *out);
+enum status WARN_UNUSED tokenizer_encode_guarded(const struct tokenizer *t, const char *text, size_t n,
+						 const char *guard, struct token_list *out, struct error *error);
+
 /* Settings from the files beside the vocabulary. Initialise with {.add_bos = -1, .add_eos = -1}. */
 struct tokenizer_config {
 	struct json_source config, map, added; /* tokenizer_config.json, special_tokens_map.json, added_tokens.json */
