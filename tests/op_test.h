@@ -83,6 +83,6 @@ int op_test_main(const char *group, const struct op_case *cases);
 /* Prints microseconds a call for each case, recorded often one after the other. */
 int op_test_bench(const struct op_case *cases);
 
-extern const struct op_case op_cases_norm[], op_cases_attention[], op_cases_elementwise[];
+extern const struct op_case op_cases_norm[], op_cases_attention[], op_cases_elementwise[], op_cases_sae[];
 
 #endif

@@ -1,0 +1,18 @@
+#version 450
+// move[r, i] = clamped(z[r, i]) - z[r, i] on rows that are on, else 0; z, move [R, n], modes
+// and values [n], on [R]. An invocation covers one feature.
+#include "sae.glsl"
+layout(binding = 0) writeonly buffer Move { float move[]; };
+layout(binding = 1) readonly buffer Z { float z[]; };
+layout(binding = 2) readonly buffer Modes { uint modes[]; };
+layout(binding = 3) readonly buffer Values { float values[]; };
+layout(binding = 4) readonly buffer On { uint on[]; };
+
+void main()
+{
+	const uint i = element();
+	if (i >= p.count)
+		return;
+	const uint f = i % p.n;
+	move[i] = on[i / p.n] != 0 ? clamped(modes[f], values[f], z[i]) - z[i] : 0.0;
+}

@@ -1,0 +1,20 @@
+#version 450
+// dz = dmove (slope of the clamp - 1) on rows that are on, else 0; dz, dmove [G*R, n], z
+// [R, n]. An invocation covers one feature of a gradient row. dz may be dmove.
+#include "sae.glsl"
+layout(binding = 0) buffer DZ { float dz[]; };
+layout(binding = 1) buffer DMove { float dmove[]; };
+layout(binding = 2) readonly buffer Z { float z[]; };
+layout(binding = 3) readonly buffer Modes { uint modes[]; };
+layout(binding = 4) readonly buffer Values { float values[]; };
+layout(binding = 5) readonly buffer On { uint on[]; };
+
+void main()
+{
+	const uint i = element();
+	if (i >= p.count)
+		return;
+	const uint f = i % p.n;
+	const float slope = clamped_slope(modes[f], values[f], z[i % (p.rows * p.n)]);
+	dz[i] = on[i / p.n % p.rows] != 0 ? dmove[i] * (slope - 1.0) : 0.0;
+}

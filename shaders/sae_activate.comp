@@ -1,0 +1,19 @@
+#version 450
+// z = relu(h), tanh(relu(h)), or h where h > max(threshold, 0), else 0; h, z [R, n],
+// threshold [n]. NaN stays NaN. An invocation covers one feature.
+layout(constant_id = 0) const uint ACT = 0; // enum op_sae_act
+#include "sae.glsl"
+#include "activations.glsl"
+layout(binding = 0) writeonly buffer Z { float z[]; };
+layout(binding = 1) readonly buffer H { float h[]; };
+layout(binding = 2) readonly buffer Threshold { float threshold[]; };
+
+void main()
+{
+	const uint i = element();
+	if (i >= p.count)
+		return;
+	const float least = ACT == SAE_JUMPRELU ? max(threshold[p.threshold_shift + i % p.n], 0.0) : 0.0;
+	const float v = h[i] <= least ? 0.0 : h[i];
+	z[i] = ACT == SAE_TANH_RELU ? tanh_of(v) : v;
+}

@@ -1,0 +1,25 @@
+#version 450
+// dh = dz times the slope of sae_activate.comp: 0 for inactive features. dh, dz [G*R, n],
+// h [R, n]. An invocation covers one feature of a gradient row. dh may be dz.
+layout(constant_id = 0) const uint ACT = 0; // enum op_sae_act
+#include "sae.glsl"
+#include "activations.glsl"
+layout(binding = 0) buffer DH { float dh[]; };
+layout(binding = 1) buffer DZ { float dz[]; };
+layout(binding = 2) readonly buffer H { float h[]; };
+layout(binding = 3) readonly buffer Threshold { float threshold[]; };
+
+void main()
+{
+	const uint i = element();
+	if (i >= p.count)
+		return;
+	const float least = ACT == SAE_JUMPRELU ? max(threshold[p.threshold_shift + i % p.n], 0.0) : 0.0;
+	const float v = h[i % (p.rows * p.n)];
+	float slope = v <= least ? 0.0 : 1.0;
+	if (ACT == SAE_TANH_RELU) {
+		const float t = tanh_of(v);
+		slope *= 1.0 - t * t;
+	}
+	dh[i] = dz[i] * slope;
+}
