@@ -63,6 +63,11 @@ struct op_array *op_test_updated(struct op_test *t, int i, const char *name, int
 	return a;
 }
 
+struct op_array *op_test_updated_u32(struct op_test *t, int i, const char *name, int64_t rows, int64_t cols)
+{
+	return declare(t, i, name, OP_UPDATED, DTYPE_U32, rows, cols);
+}
+
 struct op_array *op_test_scratch(struct op_test *t, int i, const char *name, int64_t rows, int64_t cols)
 {
 	return declare(t, i, name, OP_SCRATCH, DTYPE_F32, rows, cols);

@@ -60,6 +60,7 @@ struct op_array *op_test_output(struct op_test *t, int i, const char *name, int6
 				double atol);
 struct op_array *op_test_updated(struct op_test *t, int i, const char *name, int64_t rows, int64_t cols, double rtol,
 				 double atol);
+struct op_array *op_test_updated_u32(struct op_test *t, int i, const char *name, int64_t rows, int64_t cols);
 struct op_array *op_test_scratch(struct op_test *t, int i, const char *name, int64_t rows, int64_t cols);
 /* Uniform in [low, high], as float32 values. */
 void op_test_fill(struct op_test *t, struct op_array *a, double low, double high);
@@ -83,6 +84,7 @@ int op_test_main(const char *group, const struct op_case *cases);
 /* Prints microseconds a call for each case, recorded often one after the other. */
 int op_test_bench(const struct op_case *cases);
 
-extern const struct op_case op_cases_norm[], op_cases_attention[], op_cases_elementwise[], op_cases_sae[];
+extern const struct op_case op_cases_norm[], op_cases_attention[], op_cases_elementwise[], op_cases_sae[],
+	op_cases_recover[];
 
 #endif
