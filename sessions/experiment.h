@@ -1,0 +1,37 @@
+/* One recovery from end to end: base run, clamped run, recovery, final state; and its
+ * record on disk.
+ *
+ * The record (a "session" in the commands) is an append-only JSON Lines journal, one
+ * event a line, with .npy arrays beside it: NAME.jsonl and NAME.delta.npy (every step's
+ * delta), NAME.result.npy. It holds the hashes of model, SAE and prompt files, device and
+ * driver, seed, version, the command that reproduces it, and every number. See journal.h.
+ */
+#ifndef REBOUND_EXPERIMENT_H
+#define REBOUND_EXPERIMENT_H
+
+#include "sessions/recovery.h"
+
+struct experiment {
+	struct session *session; /* borrowed */
+	struct scene base, clamped;
+	struct recovery *recovery;
+	float *delta; /* the result, [rows, d] */
+	int64_t result_step;
+	struct recovery_final final;
+	double wall_s;	    /* of the optimisation alone */
+	bool complete;	    /* all planned steps were made and the final state evaluated */
+	char *journal_path; /* once written */
+};
+
+/* Runs all of it with the session's input, clamps, objective and settings; blocks. After
+ * STATUS_CANCELLED or a divergence, x->recovery holds the finished steps (complete is
+ * false); experiment_done is needed in any case. */
+enum status WARN_UNUSED experiment_run(struct experiment *x, struct session *session, struct error *error);
+void experiment_done(struct experiment *x);
+
+/* Writes the record to `path` (NULL: a fresh name under the XDG state folder) and sets
+ * journal_path. `command` reproduces it. */
+enum status WARN_UNUSED experiment_write(struct experiment *x, const char *path, const char *command,
+					 struct error *error);
+
+#endif

@@ -1,0 +1,55 @@
+/* The headless commands (CLI.md). Each is a function from options to a status, which is
+ * the exit status; results go to stdout, one JSON document with --json. */
+#ifndef REBOUND_CLI_H
+#define REBOUND_CLI_H
+
+#include <cjson/cJSON.h>
+
+#include "compute/base/error.h"
+#include "sessions/recovery.h"
+#include "tui/options.h"
+
+struct cli {
+	struct options options;
+	int argc;
+	char *const *argv;
+	atomic_bool *cancel; /* set by an interrupt */
+};
+
+struct cli_command {
+	const char *name;
+	enum status (*run)(const struct cli *cli, struct error *error);
+	const char *usage; /* arguments and main options */
+	const char *about;
+};
+/* NULL name ends. */
+extern const struct cli_command cli_commands[];
+const struct cli_command *cli_find(const char *name);
+
+/* Prints a JSON document on one line (--json) and deletes it. A number that is not
+ * finite is a failure, since JSON has none. */
+enum status WARN_UNUSED cli_print_json(cJSON *json, struct error *error);
+/* {"id","piece","logit","probability"} of the k best of logits[V]. */
+cJSON *cli_top_json(const struct session *session, const float *logits, int k);
+/* The token as people see it, quoted; a new string. */
+char *cli_piece(const struct session *session, int32_t id);
+cJSON *cli_ids_json(const int32_t *ids, size_t count);
+cJSON *cli_floats_json(const float *values, size_t count);
+/* Opens the session as options_open does, with the interrupt's cancel flag. */
+enum status WARN_UNUSED cli_open(struct opened *opened, const struct cli *cli, int needs, struct error *error);
+
+/* cli_model.c */
+enum status cli_tokens(const struct cli *cli, struct error *error);
+enum status cli_logits(const struct cli *cli, struct error *error);
+enum status cli_residual(const struct cli *cli, struct error *error);
+enum status cli_gradient(const struct cli *cli, struct error *error);
+enum status cli_generate(const struct cli *cli, struct error *error);
+enum status cli_devices(const struct cli *cli, struct error *error);
+/* cli_sae.c */
+enum status cli_encode(const struct cli *cli, struct error *error);
+enum status cli_features(const struct cli *cli, struct error *error);
+enum status cli_attribute(const struct cli *cli, struct error *error);
+/* cli_recover.c */
+enum status cli_recover(const struct cli *cli, struct error *error);
+
+#endif
