@@ -43,9 +43,9 @@ static void read_path(struct sae_reader *r)
 	char part[256];
 	int at = 1, layer_at = -1;
 	for (; at < 6 && *sae_path_part(r, at, part); at++) {
-		int layer;
-		char rest;
-		if (sscanf(part, "layer_%d%c", &layer, &rest) == 1 && layer >= 0) {
+		int64_t layer;
+		const char *rest;
+		if (strncmp(part, "layer_", 6) == 0 && sae_read_number(part + 6, &layer, &rest) && !*rest) {
 			s->layer = layer;
 			layer_at = at;
 			break;
@@ -102,11 +102,11 @@ static void read_path_2(struct sae_reader *r)
 {
 	struct sae_spec *s = r->spec;
 	char folder[256], kind[256];
-	int layer;
+	const char *rest;
 	sae_path_part(r, 1, folder);
 	sae_path_part(r, 2, kind);
-	if (sscanf(folder, "layer_%d_", &layer) == 1 && layer >= 0)
-		s->layer = layer;
+	if (strncmp(folder, "layer_", 6) == 0 && !sae_read_number(folder + 6, &s->layer, &rest))
+		s->layer = -1;
 	if (strncmp(kind, "transcoder", 10) == 0) {
 		s->transcoder = true;
 		s->site_in = SAE_SITE_MLP_IN;

@@ -1,7 +1,6 @@
 /* Single torch files: OpenAI's sparse_autoencoder (FORMATS 3f) and Qwen Scope (8.3). */
 #include "models/sae_reader.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "compute/base/mem.h"
@@ -22,10 +21,10 @@ static void read_openai_path(struct sae_reader *r)
 {
 	struct sae_spec *s = r->spec;
 	char part[256];
-	int layer;
-	char rest[8];
+	int64_t layer;
+	const char *rest;
 	sae_path_part(r, 0, part);
-	if (sscanf(part, "%d%7s", &layer, rest) == 2 && strcmp(rest, ".pt") == 0 && layer >= 0)
+	if (sae_read_number(part, &layer, &rest) && strcmp(rest, ".pt") == 0)
 		s->layer = layer;
 	for (int at = 1; at <= 2; at++) {
 		sae_path_part(r, at, part);
@@ -89,23 +88,22 @@ enum status sae_read_openai(struct sae_reader *r, struct error *error)
 /* The number behind the last `mark` of a folder's name; 0 if there is none. */
 static double number_behind(const char *name, const char *mark)
 {
-	double found = 0;
-	for (const char *at = name; (at = strstr(at, mark)); at++) {
-		int number;
-		if (sscanf(at + strlen(mark), "%d", &number) == 1)
+	int64_t found = 0, number;
+	const char *rest;
+	for (const char *at = name; (at = strstr(at, mark)); at++)
+		if (sae_read_number(at + strlen(mark), &number, &rest))
 			found = number;
-	}
-	return found;
+	return (double)found;
 }
 
 enum status sae_read_qwen_scope(struct sae_reader *r, struct error *error)
 {
 	struct sae_spec *s = r->spec;
 	char part[256];
-	int layer;
+	const char *rest;
 	sae_path_part(r, 0, part);
-	if (sscanf(part, "layer%d.", &layer) == 1 && layer >= 0)
-		s->layer = layer;
+	if (strncmp(part, "layer", 5) == 0 && !sae_read_number(part + 5, &s->layer, &rest))
+		s->layer = -1;
 	s->act = SAE_TOPK;
 	s->architecture = mem_strdup("topk");
 	s->site_in = s->site_out = SAE_SITE_RESID_POST;

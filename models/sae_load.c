@@ -152,7 +152,7 @@ static enum status fold(struct sae_reader *r, struct arrays *a, struct error *er
 	}
 	scale_array(s->b_dec, d_out, scale[ROLE_B_DEC]);
 	for (size_t i = 0; s->mag_scale && i < F; i++)
-		s->mag_scale[i] = (float)exp(s->mag_scale[i]);
+		s->mag_scale[i] = (float)exp((double)s->mag_scale[i]);
 	enum status status = fold_decode_scale(r, a, error);
 	if (status == STATUS_OK)
 		status = make_thresholds(r, a, error);

@@ -78,6 +78,9 @@ void sae_set_hook(struct sae_reader *r, const char *name);
  * out; "" if there are not so many. */
 const char *sae_path_part(const struct sae_reader *r, int n, char out[256]);
 
+/* The number of at most nine digits that a text begins with, and what follows it. */
+bool sae_read_number(const char *text, int64_t *out, const char **rest);
+
 /* ---- files (sae_find.c) ---- */
 
 /* From spec->path to weights_path and config_path (NULL if there is none). */

@@ -1,10 +1,8 @@
 /* Names of places in a model, as the libraries that train SAEs write them. */
-#include <ctype.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "compute/base/mem.h"
-#include "models/sae_file.h"
+#include "models/sae_reader.h"
 
 static const char *const site_names[SAE_SITE_COUNT] = {
 	[SAE_SITE_UNKNOWN] = "unknown",	      [SAE_SITE_RESID_PRE] = "resid_pre",
@@ -104,13 +102,15 @@ static const struct {
 /* Behind the last of these stands the number of the block. */
 static const char *const stems[] = {"blocks.", "layers.", "h."};
 
-static bool read_number(const char *text, int64_t *out, const char **end)
+bool sae_read_number(const char *text, int64_t *out, const char **rest)
 {
-	if (!isdigit((unsigned char)text[0]) || strspn(text, "0123456789") > 6)
+	size_t n = strspn(text, "0123456789");
+	if (n == 0 || n > 9)
 		return false;
-	char *after;
-	*out = strtol(text, &after, 10);
-	*end = after;
+	*out = 0;
+	for (size_t i = 0; i < n; i++)
+		*out = *out * 10 + (text[i] - '0');
+	*rest = text + n;
 	return true;
 }
 
@@ -122,7 +122,7 @@ static bool parse_word(const char *name, enum sae_site *site, int64_t *layer)
 			continue;
 		const char *rest = name + n, *end;
 		int64_t number = -1;
-		if (strncmp(rest, "_layer_", 7) == 0 && read_number(rest + 7, &number, &end))
+		if (strncmp(rest, "_layer_", 7) == 0 && sae_read_number(rest + 7, &number, &end))
 			rest = end;
 		if (*rest)
 			continue;
@@ -146,7 +146,7 @@ bool sae_site_parse(const char *name, enum sae_site *site, int64_t *layer)
 				found = at;
 			at++;
 		}
-		if (!found || !read_number(found + strlen(stems[i]), layer, &rest))
+		if (!found || !sae_read_number(found + strlen(stems[i]), layer, &rest))
 			continue;
 		if (*rest == '.')
 			rest++;

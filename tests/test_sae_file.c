@@ -490,7 +490,7 @@ static void test_gate_norm_rounding(void **state)
 	static const double x[2] = {0, 0};
 	for (int i = 0; i < 20; i++) {
 		float log_theta = -1 + 0.1f * (float)i;
-		double exact = exp(log_theta) / 5;
+		double exact = exp((double)log_theta) / 5;
 		float below = (float)exact > exact ? nextafterf((float)exact, 0) : (float)exact;
 		float b_E[2] = {below, nextafterf(below, INFINITY)}, log_thetas[2] = {log_theta, log_theta};
 		struct writer w = {0};
