@@ -104,6 +104,29 @@ static enum status unsupported_act(struct sae_reader *r, const char *act, struct
 
 /* ---- Llama Scope, 2024: hyperparams.json ---- */
 
+/* Llama3_1-8B-Base-L8R-8x: its page on Neuronpedia is llama3.1-8b/8-llamascope-res-32k. */
+static void read_release(struct sae_reader *r)
+{
+	static const struct {
+		const char *ending, *set;
+	} sets[] = {
+		{"R-8x", "res-32k"},   {"A-8x", "att-32k"},   {"M-8x", "mlp-32k"},
+		{"R-32x", "res-131k"}, {"A-32x", "att-131k"}, {"M-32x", "mlp-131k"},
+	};
+	static const char stem[] = "Llama3_1-8B-Base-L";
+	char part[256];
+	const char *rest;
+	int64_t layer;
+	sae_path_part(r, 2, part);
+	if (strncmp(part, stem, sizeof stem - 1) != 0 || !sae_read_number(part + sizeof stem - 1, &layer, &rest))
+		return;
+	r->spec->model_name = mem_strdup("Llama-3.1-8B");
+	for (size_t i = 0; i < ARRAY_LEN(sets); i++)
+		if (strcmp(rest, sets[i].ending) == 0)
+			r->spec->neuronpedia_id =
+				mem_printf("llama3.1-8b/%lld-llamascope-%s", (long long)layer, sets[i].set);
+}
+
 /* x raw -> features of unit decoder columns on the scale of raw activations. SAELens
  * gives features sqrt(d)/average times larger, and leaves the norms. */
 static void plan_llama_scales(struct sae_reader *r, double in, double out)
@@ -151,6 +174,7 @@ enum status sae_read_llama_scope(struct sae_reader *r, struct error *error)
 		status = check_sizes(r, error);
 	if (status)
 		return status;
+	read_release(r);
 	r->plan.norms = settings.include_norm ? NORMS_TO_ENCODER : NORMS_KEEP;
 	if (strcmp(settings.act, "jumprelu") == 0) {
 		s->act = SAE_JUMPRELU;

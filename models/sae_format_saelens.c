@@ -142,13 +142,20 @@ static bool release_is_centered(const struct sae_reader *r)
 
 static enum status read_center(struct sae_reader *r, const cJSON *metadata, struct error *error)
 {
+	struct sae_spec *s = r->spec;
 	const cJSON *kwargs = json_member(metadata, "model_from_pretrained_kwargs");
-	bool center = release_is_centered(r);
+	bool center = false;
 	enum status status = STATUS_OK;
-	if (cJSON_IsObject(kwargs))
+	if (cJSON_IsObject(kwargs)) {
 		status = json_get_bool(kwargs, "center_writing_weights", &center, r->config_what, error);
-	if (r->spec->options.center == SAE_CENTER_AUTO)
-		r->spec->center_input = center;
+	} else if (release_is_centered(r)) {
+		center = true;
+		sae_note(r, "its release was trained on centred residuals (center_writing_weights), though the "
+			    "configuration does not say so");
+		if (!s->neuronpedia_id && strstr(r->where, "GPT2-Small-SAEs-Reformatted") && s->layer >= 0)
+			s->neuronpedia_id = mem_printf("gpt2-small/%lld-res-jb", (long long)s->layer);
+	}
+	s->center_input = center;
 	return status;
 }
 
@@ -180,8 +187,6 @@ static enum status read_metadata(struct sae_reader *r, struct error *error)
 		status = json_get_int(metadata, "hook_layer", 0, 1 << 20, &s->layer, r->config_what, error);
 	if (status == STATUS_OK)
 		status = json_get_int(metadata, "hook_head_index", 0, 1 << 20, &head, r->config_what, error);
-	if (status == STATUS_OK)
-		status = read_center(r, metadata, error);
 	if (status)
 		return status;
 	if (s->hook_name_out) {
@@ -193,7 +198,7 @@ static enum status read_metadata(struct sae_reader *r, struct error *error)
 		sae_set_hook(r, s->hook_name);
 	if (head >= 0)
 		sae_note(r, "it reads attention head %lld only", (long long)head);
-	return STATUS_OK;
+	return read_center(r, metadata, error);
 }
 
 static enum status take_tensors(struct sae_reader *r, const struct architecture *architecture, struct error *error)

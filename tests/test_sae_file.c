@@ -443,6 +443,13 @@ static void test_description(void **state)
 		STATUS_OK);
 	assert_false(spec.center_input);
 	sae_spec_done(&spec);
+	assert_int_equal(open_tiny(&spec,
+				   "{\"metadata\":{\"neuronpedia_id\":\"gpt2-small/8-res-jb\","
+				   "\"model_from_pretrained_kwargs\":{}}}",
+				   NULL, &error),
+			 STATUS_OK);
+	assert_false(spec.center_input);
+	sae_spec_done(&spec);
 
 	static const struct {
 		const char *name;
