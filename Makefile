@@ -243,12 +243,14 @@ check-layers:
 	$(call say,CHECK,layers)
 	$(Q)tests/test_layers.sh
 
-$(BUILD)/tidy/%.ok: %.c .clang-tidy | ready
+# clang 14 has no _Float16 on x86, and nothing here depends on which half-precision type it sees.
+tidy_flags = -std=c17 -D_GNU_SOURCE -I. -I$(BUILD) -DREBOUND_DATA_DIR='""' -DREBOUND_VERSION='""'
+$(BUILD)/tidy/%.ok: %.c .clang-tidy tests/.clang-tidy | ready
 	@mkdir -p $(@D)
 	$(call say,TIDY,$<)
-	$(Q)$(CLANG_TIDY) --quiet $< -- -std=c17 -D_GNU_SOURCE -I. -I$(BUILD) -DREBOUND_DATA_DIR='""' -DREBOUND_VERSION='""' 2>$(@:.ok=.log) \
+	$(Q)$(CLANG_TIDY) --quiet $< -- $(tidy_flags) -D_Float16=__fp16 2>$(@:.ok=.log) \
 		|| { grep -v 'warnings generated' $(@:.ok=.log); exit 1; }
-	$(Q)$(CC) -std=c17 -D_GNU_SOURCE -I. -I$(BUILD) -MM -MP -MT $@ -MF $(@:.ok=.d) $<
+	$(Q)$(CC) $(tidy_flags) -MM -MP -MT $@ -MF $(@:.ok=.d) $<
 	@touch $@
 
 # ---------------------------------------------------------------- installing
