@@ -1,5 +1,6 @@
 #include "models/weights.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -220,6 +221,7 @@ static enum status copy_weight(struct weights *weights, const struct load *load,
 /* The inverse frequencies as float32, as transformers has them. */
 static enum status write_rope(struct tensor t, const double *inverse, struct error *error)
 {
+	assert(inverse); /* the tensor was made because the description has frequencies */
 	float *values = mem_alloc((size_t)t.cols, sizeof *values);
 	for (int64_t i = 0; i < t.cols; i++)
 		values[i] = (float)inverse[i];

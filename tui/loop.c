@@ -57,7 +57,7 @@ void loop_run(const struct loop_client *client)
 			client->draw(client->context, &screen);
 			term_present(&screen);
 			next_frame = loop_now_ms() + FRAME_MS;
-			now = stale = false;
+			stale = false;
 		}
 		int64_t slept = loop_now_ms();
 		int timeout = sleep_ms(client, stale, next_frame);
