@@ -107,7 +107,7 @@ struct sae_spec {
 	enum sae_site site_in, site_out;
 	bool transcoder; /* reconstructs something other than its input */
 
-	/* As recorded; NULL if not. */
+	/* As recorded; NULL if not. From a stranger: show through text_printable. */
 	char *hook_name, *hook_name_out, *model_name, *neuronpedia_id, *architecture;
 	int64_t context_size; /* 0: unknown */
 	bool prepend_bos;

@@ -35,7 +35,8 @@ struct zip_file {
 	char *path;
 	struct file_map map;
 	size_t count;
-	struct member *members; /* in order of their offsets */
+	struct member *members;	       /* in order of their offsets */
+	const struct member **by_name; /* sorted */
 };
 
 static uint64_t get(const unsigned char *p, int bytes)
@@ -232,20 +233,17 @@ static int compare_member_names(const void *left, const void *right)
 	return strcmp((*(const struct member *const *)left)->name, (*(const struct member *const *)right)->name);
 }
 
-static enum status check_unique(const struct zip_file *zip, struct error *error)
+static enum status sort_names(struct zip_file *zip, struct error *error)
 {
-	const struct member **sorted = mem_alloc(zip->count, sizeof(const struct member *));
+	zip->by_name = mem_alloc(zip->count, sizeof *zip->by_name);
 	for (size_t i = 0; i < zip->count; i++)
-		sorted[i] = &zip->members[i];
-	qsort(sorted, zip->count, sizeof *sorted, compare_member_names);
-	enum status status = STATUS_OK;
-	for (size_t i = 1; i < zip->count && status == STATUS_OK; i++)
-		if (strcmp(sorted[i - 1]->name, sorted[i]->name) == 0)
-			status =
-				error_set(error, STATUS_INVALID, "'%s': duplicate tensor: member \"%s\" is there twice",
-					  zip->path, sorted[i]->name);
-	free(sorted);
-	return status;
+		zip->by_name[i] = &zip->members[i];
+	qsort(zip->by_name, zip->count, sizeof *zip->by_name, compare_member_names);
+	for (size_t i = 1; i < zip->count; i++)
+		if (compare_member_names(&zip->by_name[i - 1], &zip->by_name[i]) == 0)
+			return error_set(error, STATUS_INVALID, "'%s': duplicate tensor: member \"%s\" is there twice",
+					 zip->path, zip->by_name[i]->name);
+	return STATUS_OK;
 }
 
 static enum status read_directory(struct zip_file *zip, struct error *error)
@@ -270,10 +268,10 @@ static enum status read_directory(struct zip_file *zip, struct error *error)
 		at += size;
 		left -= size;
 	}
-	status = check_unique(zip, error);
+	qsort(zip->members, zip->count, sizeof *zip->members, compare_members);
+	status = sort_names(zip, error);
 	if (status)
 		return status;
-	qsort(zip->members, zip->count, sizeof *zip->members, compare_members);
 	for (size_t i = 0; i < zip->count; i++) {
 		const struct member *member = &zip->members[i];
 		size_t limit = i + 1 < zip->count ? zip->members[i + 1].offset : directory.offset;
@@ -309,6 +307,7 @@ void zip_file_close(struct zip_file **pointer)
 		free(zip->members[i].inflated);
 	}
 	free(zip->members);
+	free(zip->by_name);
 	file_map_close(&zip->map);
 	free(zip->path);
 	free(zip);
@@ -336,13 +335,12 @@ size_t zip_file_size(const struct zip_file *zip, size_t member)
 
 bool zip_file_find(const struct zip_file *zip, const char *name, size_t *member)
 {
-	for (size_t i = 0; i < zip->count; i++) {
-		if (strcmp(zip->members[i].name, name) == 0) {
-			*member = i;
-			return true;
-		}
-	}
-	return false;
+	const struct member key = {.name = (char *)(uintptr_t)name}, *probe = &key;
+	const struct member **found =
+		bsearch(&probe, zip->by_name, zip->count, sizeof *zip->by_name, compare_member_names);
+	if (found)
+		*member = (size_t)(*found - zip->members);
+	return found != NULL;
 }
 
 /* Inflates the first `want` bytes. With `all`, the stream must end exactly there. */
