@@ -179,6 +179,8 @@ struct snapshot {
 
 	/* recovery */
 	char settings[200]; /* one line: "encoder lr 0.1 budget 20" */
+	int setting_count;  /* of setting_values: as many as setting_names, in that order */
+	char (*setting_values)[64];
 	bool recovery_running, recovery_paused;
 	struct snapshot_history history;
 	int step_shown;								  /* 0..steps; -1: no run */

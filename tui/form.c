@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tui/format.h"
 #include "tui/keys.h"
 #include "tui/list.h"
 
@@ -15,100 +14,109 @@ static void store(struct form *form)
 static void go(struct form *form, int field)
 {
 	store(form);
-	if (field >= 0 && field < form->field_count)
+	if (field >= 0 && field < form->count)
 		form->cursor = field;
 	input_set(&form->editor, form->values[form->cursor]);
 }
 
-void form_show(struct form *form, const char *title, const struct form_field *fields, int field_count,
-	       const struct form_preset *presets, int preset_count, const char *const *values)
+void form_show(struct form *form, const char *title, const struct form_preset *presets, int preset_count,
+	       form_check *check, void *check_context)
 {
 	form_done(form);
-	*form = (struct form){.title = title,
-			      .fields = fields,
-			      .field_count = field_count < FORM_FIELDS_MAX ? field_count : FORM_FIELDS_MAX,
-			      .presets = presets,
-			      .preset_count = preset_count,
-			      .preset = -1,
-			      .open = true};
-	for (int i = 0; i < form->field_count; i++)
-		snprintf(form->values[i], FORM_VALUE_SIZE, "%s", values[i]);
-	input_set(&form->editor, form->values[0]);
+	form->title = title;
+	form->presets = presets;
+	form->preset_count = preset_count;
+	form->preset = -1;
+	form->check = check;
+	form->check_context = check_context;
+	form->open = true;
+	input_set(&form->editor, "");
+}
+
+void form_add(struct form *form, const struct form_field *field, const char *value)
+{
+	if (form->count == FORM_FIELDS_MAX)
+		return;
+	form->fields[form->count] = *field;
+	snprintf(form->values[form->count], FORM_VALUE_SIZE, "%s", value);
+	if (form->count++ == 0)
+		input_set(&form->editor, form->values[0]);
 }
 
 void form_done(struct form *form)
 {
 	input_done(&form->editor);
-	*form = (struct form){0};
+	memset(form, 0, sizeof *form);
 }
 
-const char *form_value(const struct form *form, const char *name)
+static int field_index(const struct form *form, const char *name)
 {
-	for (int i = 0; i < form->field_count; i++)
+	for (int i = 0; i < form->count; i++)
 		if (strcmp(form->fields[i].name, name) == 0)
-			return form->values[i];
-	return "";
-}
-
-/* ---- checking ---- */
-
-static bool in_range(const struct form_field *field, const char *text)
-{
-	char number[FORM_VALUE_SIZE];
-	snprintf(number, sizeof number, "%s", text);
-	size_t n = strlen(number);
-	double value;
-	if (field->percent && n > 0 && number[n - 1] == '%') {
-		number[n - 1] = '\0';
-		return text_double(number, &value) && value >= 0;
-	}
-	if (field->kind == FORM_WHOLE) {
-		int64_t whole;
-		return text_int(number, &whole) && (double)whole >= field->least && (double)whole <= field->most;
-	}
-	return text_double(number, &value) && value >= field->least && value <= field->most;
-}
-
-static int choice_index(const struct form_field *field, const char *text)
-{
-	for (int i = 0; field->choices[i]; i++)
-		if (strcmp(field->choices[i], text) == 0)
 			return i;
 	return -1;
 }
 
-static void range_text(char *out, size_t size, const struct form_field *field)
+const char *form_value(const struct form *form, const char *name)
 {
-	char least[FORMAT_SIZE], most[FORMAT_SIZE];
-	snprintf(out, size, "%s to %s%s", format_number(least, field->least), format_number(most, field->most),
-		 field->percent ? ", or n%" : "");
+	int i = field_index(form, name);
+	return i < 0 ? "" : form->values[i];
 }
 
-/* Goes to the first field whose value is not acceptable and says why. */
-static bool check(struct form *form)
+/* ---- choices: "none|encoder|jacobian" ---- */
+
+static bool is_choice(const struct form_field *field)
 {
-	store(form);
-	for (int i = 0; i < form->field_count; i++) {
-		const struct form_field *field = &form->fields[i];
-		const char *value = form->values[i];
-		char range[64];
-		if (field->kind == FORM_TEXT || (field->kind == FORM_CHOICE && choice_index(field, value) >= 0) ||
-		    (field->kind < FORM_CHOICE && in_range(field, value)))
-			continue;
-		if (field->kind == FORM_CHOICE)
-			snprintf(range, sizeof range, "one of the choices");
-		else
-			range_text(range, sizeof range, field);
-		snprintf(form->complaint, sizeof form->complaint, "%s is \"%.40s\", expected %s%s", field->name, value,
-			 field->kind == FORM_WHOLE ? "a whole number from " : "", range);
-		form->cursor = i;
-		input_set(&form->editor, value);
-		return false;
+	return strchr(field->allowed, '|') && !strchr(field->allowed, ' ');
+}
+
+/* Writes choice `at` (any integer: they go round); `value` is found at *index, -1 if it
+ * is none of them. */
+static void choice(const struct form_field *field, const char *value, int *index, int at, char *out, size_t size)
+{
+	int count = 0;
+	*index = -1;
+	for (int pass = 0; pass < 2; pass++) {
+		int i = 0;
+		for (const char *p = field->allowed; *p; i++) {
+			size_t n = strcspn(p, "|");
+			if (pass == 0 && strlen(value) == n && strncmp(value, p, n) == 0)
+				*index = i;
+			if (pass == 1 && ((at % count) + count) % count == i)
+				snprintf(out, size, "%.*s", (int)n, p);
+			p += n;
+			p += *p == '|';
+		}
+		count = i;
 	}
-	return true;
+}
+
+static void turn_choice(struct form *form, int by)
+{
+	const struct form_field *field = &form->fields[form->cursor];
+	char next[FORM_VALUE_SIZE];
+	int now, again;
+	choice(field, form->values[form->cursor], &now, 0, next, sizeof next);
+	choice(field, form->values[form->cursor], &again, now + by, next, sizeof next);
+	input_set(&form->editor, next);
+	store(form);
 }
 
 /* ---- keys ---- */
+
+/* Goes to the first field whose value is refused; the complaint says why. */
+static bool check(struct form *form)
+{
+	store(form);
+	for (int i = 0; form->check && i < form->count; i++)
+		if (form->check(form->check_context, form->fields[i].name, form->values[i], &form->complaint) !=
+		    STATUS_OK) {
+			form->cursor = i;
+			input_set(&form->editor, form->values[i]);
+			return false;
+		}
+	return true;
+}
 
 static void apply_preset(struct form *form)
 {
@@ -116,29 +124,18 @@ static void apply_preset(struct form *form)
 		return;
 	store(form);
 	form->preset = (form->preset + 1) % form->preset_count;
-	const struct form_preset *preset = &form->presets[form->preset];
-	for (int i = 0; i < form->field_count; i++)
-		if (preset->values[i])
-			snprintf(form->values[i], FORM_VALUE_SIZE, "%s", preset->values[i]);
+	const char *const *pairs = form->presets[form->preset].pairs;
+	for (; pairs[0]; pairs += 2) {
+		int i = field_index(form, pairs[0]);
+		if (i >= 0)
+			snprintf(form->values[i], FORM_VALUE_SIZE, "%s", pairs[1]);
+	}
 	input_set(&form->editor, form->values[form->cursor]);
-}
-
-static void turn_choice(struct form *form, int by)
-{
-	const struct form_field *field = &form->fields[form->cursor];
-	int count = 0;
-	while (field->choices[count])
-		count++;
-	int at = choice_index(field, form->values[form->cursor]);
-	if (count > 0)
-		input_set(&form->editor, field->choices[(at + by + count) % count]);
-	store(form);
 }
 
 enum form_result form_key(struct form *form, int key)
 {
-	bool choice = form->fields[form->cursor].kind == FORM_CHOICE;
-	form->complaint[0] = '\0';
+	form->complaint.text[0] = '\0';
 	switch (key) {
 	case KEYCODE_ESCAPE:
 		form->open = false;
@@ -162,7 +159,9 @@ enum form_result form_key(struct form *form, int key)
 	default:
 		break;
 	}
-	if (!choice) {
+	if (form->count == 0)
+		return FORM_OPEN;
+	if (!is_choice(&form->fields[form->cursor])) {
 		input_key(&form->editor, key);
 		store(form);
 	} else if (key == KEYCODE_LEFT || key == KEYCODE_RIGHT || key == ' ') {
@@ -176,39 +175,50 @@ enum form_result form_key(struct form *form, int key)
 static void draw_field(struct form *form, const struct canvas *c, int row, int i, int name_cols)
 {
 	const struct form_field *field = &form->fields[i];
-	bool here = i == form->cursor;
-	int value_col = name_cols + 2, value_cols = 22, help_col = value_col + value_cols + 2;
-	char range[64] = "";
+	bool here = i == form->cursor, choices = is_choice(field);
+	int value_col = name_cols + 2, value_cols = 20, about_col = value_col + value_cols + 2;
 	canvas_field(c, row, 0, name_cols, here ? ROLE_KEY : ROLE_TEXT, field->name);
-	if (field->kind == FORM_CHOICE)
+	if (choices)
 		canvas_printf(c, row, value_col, here ? STYLE_BOLD : 0, here ? "◀ %s ▶" : "  %s", form->values[i]);
 	else if (here)
 		input_draw(&form->editor, c, row, value_col, value_cols);
 	else
 		canvas_field(c, row, value_col, value_cols, ROLE_TEXT, form->values[i]);
-	if (field->kind < FORM_CHOICE)
-		range_text(range, sizeof range, field);
-	int col = canvas_text(c, row, help_col, ROLE_NOTE, range);
-	canvas_field(c, row, range[0] ? col + 2 : help_col, c->cols - (range[0] ? col + 2 : help_col), ROLE_NOTE,
-		     field->help);
+	int col = about_col;
+	if (!choices)
+		col = canvas_printf(c, row, col, ROLE_NOTE, "%s  ", field->allowed);
+	canvas_field(c, row, col, c->cols - col, ROLE_NOTE, field->about);
+}
+
+static void draw_below(const struct form *form, const struct canvas *c, int row)
+{
+	if (form->complaint.text[0])
+		canvas_field(c, row, 0, c->cols, ROLE_ERROR, form->complaint.text);
+	else if (form->preset >= 0)
+		canvas_printf(c, row, 0, ROLE_NOTE, "preset: %s", form->presets[form->preset].name);
+	else if (form->preset_count > 0)
+		canvas_printf(c, row, 0, ROLE_NOTE, "%d presets, the first: %s", form->preset_count,
+			      form->presets[0].name);
+	canvas_field(c, row + 1, 0, c->cols, ROLE_NOTE,
+		     form->preset_count ? "Enter accept  Esc leave  Ctrl-P next preset" : "Enter accept  Esc leave");
 }
 
 void form_draw(struct form *form, const struct canvas *c)
 {
 	if (!form->open)
 		return;
-	int name_cols = 0, rows = form->field_count;
-	for (int i = 0; i < form->field_count; i++) {
+	int name_cols = 0, rows = form->count;
+	for (int i = 0; i < form->count; i++) {
 		int columns = text_columns(form->fields[i].name, strlen(form->fields[i].name));
 		name_cols = columns > name_cols ? columns : name_cols;
 	}
 	if (rows > c->rows - 5)
 		rows = c->rows - 5;
-	int cols = c->cols - 4 < 96 ? c->cols - 4 : 96;
+	int cols = c->cols - 4 < 110 ? c->cols - 4 : 110;
 	if (rows < 1 || cols < 20)
 		return;
 	struct list view = {.top = form->top, .cursor = form->cursor};
-	list_fit(&view, form->field_count, rows);
+	list_fit(&view, form->count, rows);
 	form->top = view.top;
 
 	struct rect box = {(c->rows - rows - 4) / 2, (c->cols - cols) / 2, rows + 4, cols};
@@ -219,13 +229,5 @@ void form_draw(struct form *form, const struct canvas *c)
 	for (int row = 0; row < rows; row++)
 		draw_field(form, &inside, row, form->top + row, name_cols);
 	list_draw_scroll(&view, c, box.row + 1, box.col + cols - 1);
-	if (form->complaint[0])
-		canvas_field(&inside, rows, 0, inside.cols, ROLE_ERROR, form->complaint);
-	else if (form->preset >= 0)
-		canvas_printf(&inside, rows, 0, ROLE_NOTE, "preset: %s", form->presets[form->preset].name);
-	else if (form->preset_count > 0)
-		canvas_printf(&inside, rows, 0, ROLE_NOTE, "%d presets, the first: %s", form->preset_count,
-			      form->presets[0].name);
-	canvas_field(&inside, rows + 1, 0, inside.cols, ROLE_NOTE,
-		     form->preset_count ? "Enter accept  Esc leave  Ctrl-P next preset" : "Enter accept  Esc leave");
+	draw_below(form, &inside, rows);
 }

@@ -1,9 +1,9 @@
-/* A form of settings with ranges, choices and presets.
+/* A form of settings: text values, choices, presets.
  *
- * The values are text, as on the command line; the owner reads them when the form
- * is accepted. Up and Down choose a field, typing edits it, Left and Right change
- * a choice, Ctrl-P applies the next preset; Enter accepts if every value is within
- * its range (a message under the fields says what is not), Esc leaves all as it was.
+ * The values are text, as on the command line, and their owner checks them. Up and
+ * Down choose a field, typing edits it, Left and Right change a choice, Ctrl-P applies
+ * the next preset; Enter accepts if the owner's check passes every value (what is wrong
+ * stands under the fields), Esc leaves all as it was.
  */
 #ifndef REBOUND_TUI_FORM_H
 #define REBOUND_TUI_FORM_H
@@ -11,49 +11,49 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "compute/base/error.h"
 #include "tui/canvas.h"
 #include "tui/input.h"
 
-enum form_kind {
-	FORM_NUMBER, /* within [least, most]; `percent` admits "6%" too */
-	FORM_WHOLE,
-	FORM_CHOICE, /* one of `choices` */
-	FORM_TEXT,
-};
+enum { FORM_FIELDS_MAX = 32, FORM_VALUE_SIZE = 256, FORM_CHOICES_MAX = 8 };
 
 struct form_field {
-	const char *name; /* as in the command's option; also the label */
-	enum form_kind kind;
-	double least, most;
-	bool percent;
-	const char *const *choices; /* ends with NULL */
-	const char *help;	    /* one line: meaning and unit */
+	const char *name;    /* as the option is called; borrowed */
+	const char *allowed; /* "number above 0", or the choices as "none|encoder"; borrowed */
+	const char *about;   /* one line; borrowed */
 };
 
 struct form_preset {
 	const char *name;
-	const char *const *values; /* one a field; NULL leaves a field as it is */
+	const char *const *pairs; /* name, value, name, value, ..., NULL */
 };
 
-enum { FORM_FIELDS_MAX = 24, FORM_VALUE_SIZE = 256 };
+/* STATUS_OK if the field may have this value. */
+typedef enum status form_check(void *context, const char *name, const char *value, struct error *error);
 
 struct form {
 	const char *title;
-	const struct form_field *fields; /* borrowed */
-	const struct form_preset *presets;
-	int field_count, preset_count;
+	struct form_field fields[FORM_FIELDS_MAX];
 	char values[FORM_FIELDS_MAX][FORM_VALUE_SIZE];
-	int cursor, top, preset; /* preset: index of the one applied last, -1 none */
-	struct input editor;	 /* holds the value at the cursor */
-	char complaint[160];
+	int count;
+	const struct form_preset *presets;
+	int preset_count, preset; /* preset: the one applied last, -1 none */
+	form_check *check;
+	void *check_context;
+
+	int cursor, top;
+	struct input editor; /* holds the value at the cursor */
+	struct error complaint;
 	bool open;
 };
 
 enum form_result { FORM_OPEN, FORM_ACCEPTED, FORM_CANCELLED };
 
-/* `values` (field_count texts) are the present settings. */
-void form_show(struct form *form, const char *title, const struct form_field *fields, int field_count,
-	       const struct form_preset *presets, int preset_count, const char *const *values);
+/* Opens it without fields; the presets are borrowed. */
+void form_show(struct form *form, const char *title, const struct form_preset *presets, int preset_count,
+	       form_check *check, void *check_context);
+/* A field and its present value; fields over the most are left out. */
+void form_add(struct form *form, const struct form_field *field, const char *value);
 void form_done(struct form *form);
 enum form_result form_key(struct form *form, int key);
 void form_draw(struct form *form, const struct canvas *c);

@@ -177,7 +177,8 @@ static void complete(struct input *input)
 			insert(input, word, common);
 		}
 		free(word);
-		if (count == 1 && common > 0 && input->at == input->text.length && matches.data[common - 1] != '/')
+		if (count == 1 && common > 0 && input->at == input->text.length &&
+		    !strchr("/=:", matches.data[common - 1]))
 			insert(input, " ", 1);
 	}
 	if (count > 1) {

@@ -19,6 +19,8 @@ const struct binding keys_table[] = {
 	{PANE_FEATURES, 'b', ACTION_SORT_ATTRIBUTION, NULL, "sort by attribution"},
 	{PANE_FEATURES, 'e', ACTION_SORT_CHANGE, NULL, "sort by change since base"},
 	{PANE_FEATURES, '#', ACTION_SORT_ID, NULL, "sort by number"},
+	{PANE_FEATURES, '<', ACTION_LAYER_DOWN, NULL, "the SAE of a layer below"},
+	{PANE_FEATURES, '>', ACTION_LAYER_UP, NULL, "the SAE of a layer above"},
 	{PANE_FEATURES, '/', ACTION_FILTER, "find", "show features by number or words of the label"},
 	{PANE_FEATURES, KEYCODE_ENTER, ACTION_OPEN, NULL, "open the feature's own view"},
 

@@ -43,9 +43,9 @@ static void layout_stacked(struct layout *l, struct rect body, enum pane focus)
  * with the decomposition in proportion. */
 static void layout_right(struct layout *l, struct rect right, bool wide)
 {
-	int extra = right.rows - 19; /* 5 + 5 + 9 fit in 24 rows */
+	int extra = right.rows - 19; /* 6 + 4 + 9 fit in 24 rows */
 	extra = extra > 0 ? extra : 0;
-	int behaviour = 5 + extra * 3 / 10, recovery = 5 + extra * 4 / 10;
+	int behaviour = 6 + extra * 3 / 10, recovery = 4 + extra * 4 / 10;
 	l->pane[PANE_BEHAVIOUR] = cut_rows(&right, behaviour);
 	l->pane[PANE_RECOVERY] = cut_rows(&right, recovery);
 	if (wide) {
@@ -62,7 +62,7 @@ static void layout_columns(struct layout *l, struct rect body)
 	bool wide = l->cols >= WIDE_COLS;
 	l->kind = wide ? LAYOUT_WIDE : LAYOUT_NORMAL;
 	l->rules[2] = cut_rows(&body, -1);
-	struct rect left = cut_cols(&body, clamp_int(l->cols * 27 / 100, 26, 60));
+	struct rect left = cut_cols(&body, clamp_int(l->cols * 32 / 100, 26, 72));
 	l->rules[0] = cut_cols(&body, 1);
 	l->pane[PANE_PROMPTS] = cut_rows(&left, clamp_int(left.rows * 2 / 5, 6, 24));
 	l->pane[PANE_FEATURES] = left;

@@ -1,0 +1,399 @@
+#include "tests/workbench_sample.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compute/base/mem.h"
+#include "compute/base/text.h"
+
+enum { PROMPTS = 48, FEATURES = 34, STEPS = 42, PLANNED = 100 };
+
+static const char *const pieces[] = {"<bos>", "Then",  ",", " Anna", " and",  " Tom", " went", " to",
+				     " the",  " pond", ".", " Tom",  " gave", " a",   " ring", " to"};
+
+static void add_prompts(struct snapshot *s)
+{
+	static const char *const texts[] = {
+		"When Mary and John went to the store, John gave a drink to",
+		"After John and Lily had lunch at the mill, John handed a key to",
+		"Then, Anna and Tom went to the pond. Tom gave a ring to",
+		"While Paul and Rosa worked in the garden, Paul passed a rake to",
+	};
+	static const enum flip_state states[] = {FLIP_VALID, FLIP_KEPT, FLIP_UNKNOWN, FLIP_RECOVERED, FLIP_NO_BASE};
+	s->prompt_count = PROMPTS;
+	s->prompt_selected = 2;
+	s->prompts = mem_alloc(PROMPTS, sizeof *s->prompts);
+	for (int i = 0; i < PROMPTS; i++) {
+		struct snapshot_prompt *p = &s->prompts[i];
+		bool choice = i >= 24;
+		snprintf(p->id, sizeof p->id, "%s-%02d", choice ? "choice" : "ioi", i % 24 + 1);
+		snprintf(p->task, sizeof p->task, "%s", choice ? "choice" : "ioi");
+		snprintf(p->text, sizeof p->text, "%s",
+			 choice ? "Which town has a lighthouse? A Penby B Lorne C Sall D Umber Answer:" : texts[i % 4]);
+		p->state = s->cells[1][0] ? states[i % 5] : FLIP_UNKNOWN;
+		p->state_stale = i > 12;
+	}
+}
+
+static void add_tokens(struct snapshot *s)
+{
+	s->token_count = (int)ARRAY_LEN(pieces);
+	s->token_selected = s->token_count - 1;
+	s->tokens = mem_alloc(ARRAY_LEN(pieces), sizeof *s->tokens);
+	for (int i = 0; i < s->token_count; i++) {
+		struct snapshot_token *t = &s->tokens[i];
+		snprintf(t->piece, sizeof t->piece, "%s", pieces[i]);
+		t->special = i == 0;
+		t->clamped = s->sites[s->site_selected].clamped > 0;
+		t->perturbed = t->readout = i == s->token_count - 1;
+		t->delta_norm = t->perturbed && s->step_shown >= 0 ? 3.2f : 0;
+	}
+}
+
+static void add_features(struct snapshot *s, bool clamped)
+{
+	static const char *const labels[] = {"names that were given something",
+					     "repeated name",
+					     "places by water",
+					     "verbs of giving",
+					     "the second of two names, before \" and\"",
+					     "",
+					     "日本 wide label",
+					     "end of a sentence"};
+	s->feature_count = FEATURES;
+	s->feature_total = FEATURES;
+	s->features = mem_alloc(FEATURES, sizeof *s->features);
+	s->feature_scale = 4.1f;
+	for (int i = 0; i < FEATURES; i++) {
+		struct snapshot_feature *f = &s->features[i];
+		f->layer = 2;
+		f->feature = (uint32_t)(311 + i * 157) % 1024;
+		f->activation = (float)(4.1 / (1 + 0.35 * i));
+		f->clamped = clamped && (i == 0 || i == 2 || i == 5);
+		if (f->clamped)
+			snprintf(f->clamp, sizeof f->clamp, "%s", i == 5 ? "ablate" : "set-active -5");
+		f->has_held = f->clamped;
+		f->held = i == 5 ? 0 : -5;
+		f->has_attribution = clamped;
+		f->attribution = (float)(2.2 / (1 + i) * (i % 3 == 1 ? -0.4 : 1));
+		f->has_change = s->step_shown >= 0;
+		f->change = (float)(sin(i) * 0.4);
+		snprintf(f->label, sizeof f->label, "%s", labels[(size_t)i % ARRAY_LEN(labels)]);
+	}
+}
+
+static void add_state(struct snapshot_state *state, double anna, double tom, double objective, const char *text)
+{
+	static const char *const others[] = {" Anna", " Tom", " the", " a", " her", " him"};
+	state->known = state->has_objective = state->has_verdict = true;
+	state->objective = objective;
+	state->verdict = objective > 0;
+	state->read_count = 2;
+	snprintf(state->reads[0].piece, sizeof state->reads[0].piece, " Anna");
+	snprintf(state->reads[1].piece, sizeof state->reads[1].piece, " Tom");
+	state->reads[0].probability = (float)anna;
+	state->reads[1].probability = (float)tom;
+	state->top_count = (int)ARRAY_LEN(others);
+	for (int i = 0; i < state->top_count; i++) {
+		snprintf(state->top[i].piece, sizeof state->top[i].piece, "%s", others[i]);
+		state->top[i].probability = (float)(i == 0 ? anna : i == 1 ? tom : 0.05 / i);
+	}
+	if (text) {
+		state->has_text = true;
+		state->text = mem_strdup(text);
+	}
+}
+
+static void add_history(struct snapshot *s, int steps)
+{
+	struct snapshot_history *h = &s->history;
+	float **series[] = {&h->objective,  &h->loss,	&h->drift,    &h->drift_relative, &h->decode_drift,
+			    &h->delta_norm, &h->cosine, &h->gradient, &h->projected};
+	for (size_t i = 0; i < ARRAY_LEN(series); i++)
+		*series[i] = mem_alloc((size_t)steps, sizeof **series[i]);
+	h->steps = steps;
+	h->planned = PLANNED;
+	for (int i = 0; i < steps; i++) {
+		double t = (double)i / 20;
+		h->objective[i] = (float)(-2.8 + 3.7 * (1 - exp(-t)));
+		h->loss[i] = -h->objective[i];
+		h->drift[i] = (float)(0.0004 * (1 - exp(-t)));
+		h->drift_relative[i] = h->decode_drift[i] = h->drift[i] / 5;
+		h->delta_norm[i] = (float)(3.9 * (1 - exp(-t)));
+		h->cosine[i] = (float)(0.97 + 0.02 * sin(i));
+		h->gradient[i] = h->projected[i] = (float)exp(-t);
+	}
+	s->step_live = true;
+	s->budget = 20;
+	s->delta_norm = 3.2;
+	s->drift = 0.0004;
+	s->cosine = 0.97;
+	s->step_objective = 0.8;
+	s->recovered = true;
+}
+
+static void add_decomposition(struct snapshot *s)
+{
+	static const struct {
+		const char *name;
+		double norm, cosine, replay, knockout;
+	} parts[] = {
+		{"full", 3.2, 1, 0.8, -2.8},
+		{"clamped_features", 0.01, 0.002, -2.8, 0.8},
+		{"non_clamped_features", 2.9, 0.31, -1.9, -0.2},
+		{"top_k_non_clamped", 1.1, 0.2, -2.4, 0.5},
+		{"sae_residual", 4.0, 0.62, 0.7, -2.5},
+		{"top_k_knockout", 3.0, 0.95, 0.5, -2.6},
+	};
+	s->has_decomposition = true;
+	s->decomposition_step = STEPS;
+	s->identity_error = 3e-7;
+	s->component_count = (int)ARRAY_LEN(parts);
+	s->components = mem_alloc(ARRAY_LEN(parts), sizeof *s->components);
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+		struct snapshot_component *k = &s->components[i];
+		snprintf(k->name, sizeof k->name, "%s", parts[i].name);
+		k->norm = parts[i].norm;
+		k->cosine = parts[i].cosine;
+		k->has_replay = true;
+		k->replay_objective = parts[i].replay;
+		k->replay_recovered = parts[i].replay > 0;
+		k->has_knockout = i > 0 && i < 5;
+		k->knockout_objective = parts[i].knockout;
+		k->knockout_recovered = parts[i].knockout > 0;
+		k->token_count = (int)ARRAY_LEN(pieces);
+		k->per_token = mem_alloc(ARRAY_LEN(pieces), sizeof *k->per_token);
+		for (int n = 0; n < k->token_count; n++)
+			k->per_token[n] = (float)(parts[i].norm * exp(n - k->token_count + 1));
+		k->top_count = 3;
+		for (int n = 0; n < 3; n++) {
+			k->top[n].layer = 2;
+			k->top[n].feature = (uint32_t)(40 * n + 7);
+			k->top[n].change = (float)(0.9 - 0.3 * n);
+			snprintf(k->top[n].label, sizeof k->top[n].label, "feature label %d", n);
+		}
+	}
+}
+
+static void add_log(struct snapshot *s)
+{
+	static const char *const log[][2] = {
+		{"rebound attribute --prompt ioi-03 --objective 'logit_diff:\" Anna\",\" Tom\"' --top 16",
+		 "top: 2:311 +2.2, 2:625 +0.7"},
+		{"rebound logits --prompt ioi-03 --clamp 2:311,625,72=set-active:-5",
+		 "objective +2.2 -> -2.8: a valid flip"},
+		{"rebound recover --prompt ioi-03 --clamp 2:311,625,72=set-active:-5 --steps 100 --seed 0",
+		 "+0.8 after 42 steps, drift 4e-4, recovered"},
+	};
+	s->log_count = (int)ARRAY_LEN(log);
+	s->log = mem_alloc(ARRAY_LEN(log), sizeof *s->log);
+	for (size_t i = 0; i < ARRAY_LEN(log); i++) {
+		s->log[i].command = mem_strdup(log[i][0]);
+		s->log[i].result = mem_strdup(log[i][1]);
+	}
+}
+
+static void add_settings(struct snapshot *s)
+{
+	static const char *const values[] = {"100", "0.1", "20", "encoder"};
+	static char objectives[][96] = {"logit_diff:\" Anna\",\" Tom\"", "answer_logprob:\" Anna\""};
+	s->setting_count = (int)ARRAY_LEN(values);
+	s->setting_values = mem_alloc(ARRAY_LEN(values), sizeof *s->setting_values);
+	for (size_t i = 0; i < ARRAY_LEN(values); i++)
+		snprintf(s->setting_values[i], sizeof s->setting_values[i], "%s", values[i]);
+	s->objective_choice_count = 2;
+	s->objective_choices = objectives;
+	snprintf(s->settings, sizeof s->settings, "encoder lr 0.1 budget 20");
+	snprintf(s->objective, sizeof s->objective, "logit_diff \" Anna\" - \" Tom\"");
+	snprintf(s->task, sizeof s->task, "ioi");
+	snprintf(s->clamp_positions, sizeof s->clamp_positions, "all");
+	snprintf(s->delta_positions, sizeof s->delta_positions, "last");
+	snprintf(s->clamp_mode, sizeof s->clamp_mode, "set-active:-5");
+}
+
+static void add_machine(struct snapshot *s, bool loading)
+{
+	snprintf(s->model, sizeof s->model, "demo 4x128");
+	if (loading) {
+		s->job = JOB_LOADING;
+		snprintf(s->job_text, sizeof s->job_text, "reading the model");
+		s->job_done = 3;
+		s->job_total = 10;
+		return;
+	}
+	snprintf(s->sae, sizeof s->sae, "4x1024 jumprelu");
+	snprintf(s->device, sizeof s->device, "llvmpipe");
+	s->has_self_test = s->self_test_ok = s->has_fvu = true;
+	s->fvu = 0.03f;
+	s->l0 = 28;
+	s->site_count = 4;
+	s->site_selected = 2;
+	for (int i = 0; i < 4; i++) {
+		s->sites[i].layer = i;
+		snprintf(s->sites[i].hook, sizeof s->sites[i].hook, "resid_post");
+	}
+}
+
+void sample_init(struct sample *sample, enum sample_stage stage)
+{
+	static const char *const texts[] = {
+		" Anna. Anna put the ring in a box and went home with Tom",
+		" the pond. Tom and the ring went to the pond and the pond",
+		" Anna. Anna put the ring in the box and went to the pond",
+	};
+	bool finished = stage == SAMPLE_FINISHED;
+	memset(sample, 0, sizeof *sample);
+	struct snapshot *s = &sample->snapshot;
+	s->serial = 1;
+	s->step_shown = -1;
+	s->hint = HINT_NONE;
+	add_machine(s, stage == SAMPLE_LOADING);
+	if (stage == SAMPLE_LOADING)
+		return;
+	s->hint = HINT_RANK;
+	s->cells[1][0] = stage > SAMPLE_FRESH ? 9 : 0;
+	s->cells[1][1] = stage > SAMPLE_FRESH ? 4 : 0;
+	add_settings(s);
+	if (stage >= SAMPLE_CLAMPED) {
+		s->sites[2].clamped = 3;
+		s->flip = FLIP_VALID;
+		s->hint = HINT_RECOVER;
+		add_state(&s->state[STATE_CLAMPED], .04, .66, -2.8, finished ? texts[1] : NULL);
+	}
+	if (stage >= SAMPLE_RUNNING) {
+		s->step_shown = STEPS;
+		s->recovery_running = !finished;
+		s->job = finished ? JOB_NONE : JOB_RECOVER;
+		s->hint = finished ? HINT_EXPORT : HINT_DECOMPOSE;
+		add_history(s, STEPS);
+		add_state(&s->state[STATE_RECOVERED], .52, .23, .8, finished ? texts[2] : NULL);
+	}
+	add_state(&s->state[STATE_BASE], .81, .09, 2.2, finished ? texts[0] : NULL);
+	add_prompts(s);
+	add_tokens(s);
+	add_features(s, stage >= SAMPLE_CLAMPED);
+	if (finished)
+		add_decomposition(s);
+	if (stage >= SAMPLE_RUNNING)
+		add_log(s);
+}
+
+void sample_done(struct sample *sample)
+{
+	struct snapshot *s = &sample->snapshot;
+	struct snapshot_history *h = &s->history;
+	float *series[] = {h->objective,  h->loss,   h->drift,	  h->drift_relative, h->decode_drift,
+			   h->delta_norm, h->cosine, h->gradient, h->projected};
+	for (size_t i = 0; i < ARRAY_LEN(series); i++)
+		free(series[i]);
+	for (int i = 0; i < STATE_COUNT; i++)
+		free(s->state[i].text);
+	for (int i = 0; i < s->component_count; i++)
+		free(s->components[i].per_token);
+	for (int i = 0; i < s->log_count; i++) {
+		free(s->log[i].command);
+		free(s->log[i].result);
+	}
+	free(s->prompts);
+	free(s->tokens);
+	free(s->features);
+	free(s->components);
+	free(s->log);
+	free(s->setting_values);
+	memset(sample, 0, sizeof *sample);
+}
+
+/* ---- a backend that answers ---- */
+
+static bool send(void *context, const struct command *command)
+{
+	struct sample *sample = context;
+	struct snapshot *s = &sample->snapshot;
+	int most = (int)ARRAY_LEN(sample->commands);
+	if (sample->queue_full)
+		return false;
+	if (sample->command_count == most) {
+		memmove(sample->commands, sample->commands + 1, sizeof sample->commands - sizeof sample->commands[0]);
+		sample->command_count--;
+	}
+	sample->commands[sample->command_count++] = *command;
+	s->serial++;
+	switch (command->kind) {
+	case COMMAND_SELECT_PROMPT:
+		s->prompt_selected = (int)command->number;
+		break;
+	case COMMAND_SELECT_TOKEN:
+		s->token_selected = (int)command->number;
+		break;
+	case COMMAND_SCRUB:
+		s->step_live = command->number < 0;
+		s->step_shown = s->step_live ? s->history.steps : (int)command->number;
+		break;
+	case COMMAND_SORT:
+		s->sort = (enum feature_sort)command->number;
+		break;
+	case COMMAND_TOGGLE_CLAMP:
+		for (int i = 0; i < s->feature_count; i++)
+			if (s->features[i].feature == command->number) {
+				s->features[i].clamped = !s->features[i].clamped;
+				snprintf(s->features[i].clamp, sizeof s->features[i].clamp, "set-active -5");
+			}
+		break;
+	default:
+		break;
+	}
+	return true;
+}
+
+static void cancel(void *context)
+{
+	struct sample *sample = context;
+	sample->cancels++;
+	sample->snapshot.recovery_running = false;
+	sample->snapshot.job = JOB_NONE;
+}
+
+static struct sample *copying;
+
+static bool copy(const char *text, size_t n)
+{
+	snprintf(copying->copied, sizeof copying->copied, "%.*s", (int)n, text);
+	return true;
+}
+
+static enum status check_setting(void *context, const char *name, const char *value, struct error *error)
+{
+	(void)context;
+	double number;
+	if (strcmp(name, "budget") == 0 && (!text_double(value, &number) || number <= 0))
+		return error_set(error, STATUS_INVALID, "budget is \"%s\", expected a number above 0", value);
+	return STATUS_OK;
+}
+
+struct workbench_backend sample_backend(struct sample *sample)
+{
+	static const struct form_field fields[] = {
+		{"steps", "whole number above 0", "iterations of the recovery"},
+		{"lr", "number above 0 or n%", "Adam's rate"},
+		{"budget", "number above 0 or n%", "largest norm of δ over all its rows"},
+		{"project", "none|encoder|jacobian", "directions that move clamped features are removed"},
+	};
+	copying = sample;
+	return (struct workbench_backend){.context = sample,
+					  .send = send,
+					  .cancel = cancel,
+					  .copy = copy,
+					  .settings = fields,
+					  .setting_count = (int)ARRAY_LEN(fields),
+					  .check_setting = check_setting};
+}
+
+const struct command *sample_command(const struct sample *sample, enum command_kind kind)
+{
+	for (int i = sample->command_count - 1; i >= 0; i--)
+		if (sample->commands[i].kind == kind)
+			return &sample->commands[i];
+	return NULL;
+}

@@ -1,0 +1,217 @@
+/* The recovery: curves, and the step that every pane shows. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compute/base/mem.h"
+#include "tui/format.h"
+#include "tui/workbench.h"
+
+static void title(const struct workbench *wb, struct strbuf *out)
+{
+	strbuf_add_string(out, wb->s->settings);
+	if (wb->s->run_count > 1)
+		strbuf_printf(out, " run %d of %d", wb->s->run_selected + 1, wb->s->run_count);
+}
+
+struct curve {
+	const char *name;
+	const float *values;
+	double shown; /* at the step shown */
+	bool from_zero;
+	const char *suffix;
+	char limit[FORMAT_SIZE + 4]; /* " / 20" */
+};
+
+static double at_step(const float *values, int steps, int step, double now)
+{
+	if (values && step >= 0 && step < steps)
+		return (double)values[step];
+	return now;
+}
+
+static int curves_of(struct curve *out, const struct snapshot *s, int step)
+{
+	const struct snapshot_history *h = &s->history;
+	bool same = step == s->step_shown;
+	int count = 0;
+	out[count++] = (struct curve){
+		"J",   h->objective, at_step(h->objective, h->steps, step, same ? s->step_objective : NAN),
+		false, "",	     ""};
+	out[count] = (struct curve){
+		"‖δ‖", h->delta_norm, at_step(h->delta_norm, h->steps, step, same ? s->delta_norm : NAN), true, "", ""};
+	char budget[FORMAT_SIZE];
+	if (s->budget > 0)
+		snprintf(out[count].limit, sizeof out[count].limit, "/%s", format_number(budget, s->budget));
+	count++;
+	out[count++] = (struct curve){"drift", h->drift, at_step(h->drift, h->steps, step, same ? s->drift : NAN),
+				      true,    "",	 ""};
+	out[count++] = (struct curve){"cos", h->cosine, at_step(h->cosine, h->steps, step, same ? s->cosine : NAN),
+				      true,  "",	""};
+	return count;
+}
+
+static void draw_curve(const struct snapshot *s, const struct canvas *c, struct rect r, const struct curve *curve)
+{
+	int steps = s->history.steps, planned = s->history.planned > steps ? s->history.planned : steps;
+	int name_cols = 6, value_cols = curve->limit[0] ? 11 : 6;
+	char value[FORMAT_SIZE], low_text[FORMAT_SIZE], high_text[FORMAT_SIZE];
+	double *values = mem_alloc((size_t)steps + 1, sizeof *values), low = INFINITY, high = -INFINITY;
+	for (int i = 0; i < steps; i++) {
+		values[i] = curve->values ? (double)curve->values[i] : NAN;
+		if (isfinite(values[i])) {
+			low = fmin(low, values[i]);
+			high = fmax(high, values[i]);
+		}
+	}
+	if (curve->from_zero)
+		low = fmin(low, 0);
+	int bottom = r.row + r.rows - 1;
+	canvas_field(c, bottom, r.col, name_cols, ROLE_NOTE, curve->name);
+	struct rect box = {r.row, r.col + name_cols, r.rows, r.cols - name_cols - value_cols - 1};
+	if (isfinite(low))
+		canvas_curve(c, box, ROLE_RECOVERED, values, (size_t)steps, (size_t)planned, low,
+			     high > low ? high : low + 1);
+	if (r.rows > 1 && isfinite(low)) { /* the scale */
+		canvas_field(c, r.row, r.col, name_cols, ROLE_NOTE, format_number(high_text, high));
+		canvas_field(c, bottom, r.col, name_cols, ROLE_NOTE, format_number(low_text, low));
+		canvas_field(c, r.row + (r.rows - 1) / 2 + (r.rows == 2), r.col, name_cols, ROLE_TEXT, curve->name);
+	}
+	int col = canvas_text(c, bottom, r.col + r.cols - value_cols, ROLE_RECOVERED,
+			      strcmp(curve->name, "J") == 0 ? format_signed(value, curve->shown)
+							    : format_number(value, curve->shown));
+	canvas_text(c, bottom, col, ROLE_NOTE, curve->limit);
+	free(values);
+}
+
+static void draw_scrub(const struct workbench *wb, const struct canvas *c, int row, int cols)
+{
+	const struct snapshot *s = wb->s;
+	int steps = s->history.steps, planned = s->history.planned > steps ? s->history.planned : steps;
+	int step = workbench_step(wb);
+	int col = canvas_printf(c, row, 1, ROLE_TEXT, "◀ %d ▶ ", step);
+	char end[32];
+	bool behind = s->recovery_running && !s->step_live;
+	snprintf(end, sizeof end, behind ? "%d/%d goes on" : "%d/%d", steps, planned);
+	int width = cols - col - 2 - text_columns(end, strlen(end));
+	if (width < 3 || planned < 1)
+		return;
+	int made = steps * (width - 1) / planned, at = step * (width - 1) / planned;
+	canvas_fill(c, (struct rect){row, col, 1, width}, ROLE_RULE, 0x00B7);
+	canvas_rule(c, row, col, made + 1, ROLE_RECOVERED);
+	canvas_put(c, row, col + (at < width ? at : width - 1), ROLE_RECOVERED | STYLE_BOLD, 0x25CF);
+	canvas_text(c, row, col + width + 1, behind ? ROLE_KEY : ROLE_NOTE, end);
+}
+
+/* The metrics of each step, around the one shown. */
+static void draw_table(const struct workbench *wb, const struct canvas *c)
+{
+	const struct snapshot_history *h = &wb->s->history;
+	static const char *const heads[] = {"step", "J", "‖δ‖", "drift", "cos", "‖g‖"};
+	const float *series[] = {h->objective, h->delta_norm, h->drift, h->cosine, h->gradient};
+	int step = workbench_step(wb), rows = c->rows - 1;
+	for (size_t i = 0; i < ARRAY_LEN(heads); i++)
+		canvas_text_right(c, 0, 5 + 8 * (int)i, ROLE_NOTE, heads[i]);
+	int first = step - rows / 2;
+	first = first > h->steps - rows ? h->steps - rows : first;
+	first = first < 0 ? 0 : first;
+	for (int row = 0; row < rows && first + row < h->steps; row++) {
+		char number[FORMAT_SIZE];
+		int i = first + row;
+		snprintf(number, sizeof number, "%d", i);
+		canvas_text_right(c, row + 1, 5, ROLE_TEXT, number);
+		for (size_t k = 0; k < ARRAY_LEN(series); k++) {
+			double value = series[k] ? (double)series[k][i] : NAN;
+			canvas_text_right(c, row + 1, 13 + 8 * (int)k, ROLE_TEXT,
+					  k == 0 ? format_signed(number, value) : format_number(number, value));
+		}
+		if (i == step)
+			canvas_mark(c, (struct rect){row + 1, 0, 1, c->cols - 1}, STYLE_REVERSE);
+	}
+}
+
+static void draw_empty(const struct workbench *wb, const struct canvas *c)
+{
+	const struct snapshot *s = wb->s;
+	int clamped = 0;
+	for (int i = 0; i < s->site_count; i++)
+		clamped += s->sites[i].clamped;
+	const char *text = clamped == 0
+				   ? "no recovery yet: first clamp features (A ranks them, t clamps the top ones), "
+				     "then r tries to bring the behaviour back"
+			   : s->flip == FLIP_KEPT
+				   ? "the clamp does not suppress the behaviour: clamp more (t), or other values (=); "
+				     "r runs a recovery all the same"
+				   : "no recovery yet: r searches for a perturbation δ that brings the behaviour "
+				     "back while the clamp holds";
+	canvas_wrap(c, (struct rect){0, 1, c->rows, c->cols - 2}, ROLE_NOTE, text);
+}
+
+static void draw(struct workbench *wb, const struct canvas *c)
+{
+	struct curve curves[4];
+	if (wb->s->step_shown < 0) {
+		draw_empty(wb, c);
+		return;
+	}
+	int count = curves_of(curves, wb->s, workbench_step(wb));
+	enum { TABLE_COLS = 48 };
+	bool table = c->cols >= TABLE_COLS + 44 && c->rows >= 6;
+	int cols = table ? c->cols - TABLE_COLS - 2 : c->cols;
+	int rows = (c->rows - 1) / 2; /* of each curve: two beside each other, two rows of them */
+	int left = (cols - 3) * 6 / 11;
+	for (int i = 0; i < count; i++) {
+		int row = i / 2 * rows;
+		struct rect r =
+			i % 2 ? (struct rect){row, left + 3, rows, cols - left - 4} : (struct rect){row, 1, rows, left};
+		if (rows > 1)
+			r.rows--; /* a blank row between */
+		draw_curve(wb->s, c, r, &curves[i]);
+	}
+	draw_scrub(wb, c, 2 * rows, cols);
+	if (table) {
+		struct canvas part = canvas_part(c, (struct rect){0, c->cols - TABLE_COLS, c->rows, TABLE_COLS});
+		draw_table(wb, &part);
+	}
+}
+
+static void show_steps(struct workbench *wb)
+{
+	const struct snapshot_history *h = &wb->s->history;
+	struct strbuf text = {0};
+	strbuf_printf(&text, "%5s %8s %8s %8s %8s %8s %8s\n", "step", "J", "norm", "drift", "rel", "cos", "loss");
+	for (int i = 0; i < h->steps; i++) {
+		const float *series[] = {h->objective, h->delta_norm, h->drift, h->drift_relative, h->cosine, h->loss};
+		strbuf_printf(&text, "%5d", i);
+		for (size_t k = 0; k < ARRAY_LEN(series); k++) {
+			char number[FORMAT_SIZE];
+			double value = series[k] ? (double)series[k][i] : NAN;
+			strbuf_printf(&text, " %8s", isnan(value) ? "-" : format_signed(number, value));
+		}
+		strbuf_add_string(&text, "\n");
+	}
+	popup_show(&wb->popup, "iterations", text.data);
+	strbuf_done(&text);
+}
+
+static bool action(struct workbench *wb, enum action action)
+{
+	if (action == ACTION_OPEN && wb->s->step_shown >= 0) {
+		show_steps(wb);
+		return true;
+	}
+	if (action == ACTION_UP || action == ACTION_DOWN) {
+		workbench_global_action(wb, action == ACTION_UP ? ACTION_SCRUB_BACK : ACTION_SCRUB_ON);
+		return true;
+	}
+	return false;
+}
+
+static void wheel(struct workbench *wb, int direction)
+{
+	if (wb->s->step_shown >= 0)
+		workbench_global_action(wb, direction < 0 ? ACTION_SCRUB_BACK : ACTION_SCRUB_ON);
+}
+
+const struct view view_recovery = {title, draw, action, NULL, wheel};

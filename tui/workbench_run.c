@@ -1,0 +1,74 @@
+/* The screens on a running worker. */
+#include "tui/loop.h"
+#include "tui/workbench.h"
+
+struct run {
+	struct workbench wb;
+	struct worker *worker;
+	const struct snapshot *snapshot;
+	bool failed; /* the worker has ended; said once */
+};
+
+static bool send(void *context, const struct command *command)
+{
+	return worker_send(((struct run *)context)->worker, command);
+}
+
+static void cancel(void *context)
+{
+	worker_cancel(((struct run *)context)->worker);
+}
+
+static void on_event(void *context, const struct term_event *event)
+{
+	workbench_event(&((struct run *)context)->wb, event, loop_now_ms());
+}
+
+static void on_wake(void *context)
+{
+	struct run *run = context;
+	struct error error;
+	worker_clear_wake(run->worker);
+	const struct snapshot *next = worker_acquire(run->worker);
+	workbench_update(&run->wb, next, loop_now_ms());
+	worker_release(run->worker, run->snapshot);
+	run->snapshot = next;
+	if (!run->failed && worker_status(run->worker, &error) != STATUS_OK) {
+		run->failed = true;
+		popup_show(&run->wb.popup, "the session has ended", error.text);
+	}
+}
+
+static int idle_ms(void *context)
+{
+	return workbench_idle_ms(&((struct run *)context)->wb);
+}
+
+static void draw(void *context, struct screen *screen)
+{
+	workbench_draw(&((struct run *)context)->wb, screen, loop_now_ms());
+}
+
+static bool finished(void *context)
+{
+	return ((struct run *)context)->wb.finished;
+}
+
+enum status workbench_run(struct worker *worker, const struct term_options *options, struct error *error)
+{
+	struct run run = {.worker = worker};
+	struct workbench_backend backend = {.context = &run, .send = send, .cancel = cancel, .copy = term_copy};
+	struct loop_client client = {
+		&run, worker_wake_fd(worker), on_event, on_wake, idle_ms, draw, finished,
+	};
+	enum status status = term_open(options, error);
+	if (status != STATUS_OK)
+		return status;
+	run.snapshot = worker_acquire(worker);
+	workbench_init(&run.wb, &backend, run.snapshot, loop_now_ms());
+	loop_run(&client);
+	term_close();
+	workbench_done(&run.wb);
+	worker_release(worker, run.snapshot);
+	return worker_status(worker, error);
+}
