@@ -411,6 +411,19 @@ static enum status make_pass(struct cone *cone, struct error *error)
 	return status;
 }
 
+/* A clamp need not be idempotent: applied once more behind delta it can move every clamped
+ * position, so the cone starts at the first of them. */
+static enum status include_second_clamp(struct cone *cone, struct error *error)
+{
+	bool *on = mem_alloc((size_t)cone->total, sizeof *on);
+	enum status status = positions_resolve(&cone->session->clamp_positions, cone->prompt, cone->total, on, error);
+	for (int64_t p = 0; p < cone->first && status == STATUS_OK; p++)
+		if (on[p])
+			cone->first = p;
+	free(on);
+	return status;
+}
+
 static enum status build(struct cone *cone, struct error *error)
 {
 	struct session *session = cone->session;
@@ -423,6 +436,10 @@ static enum status build(struct cone *cone, struct error *error)
 	cone->first = cone->positions[0];
 	if (!cone->probing && cone->prompt - 1 < cone->first)
 		cone->first = cone->prompt - 1;
+	if (cone->settings->order == ORDER_DELTA_CLAMP && !cone->ignore_clamps)
+		status = include_second_clamp(cone, error);
+	if (status)
+		return status;
 	cone->rows = cone->total - cone->first;
 	status = cone->probing ? probe_readout_create(&cone->readout, session, cone->rows, error)
 			       : readout_create(&cone->readout, session->device, &session->objective,

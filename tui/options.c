@@ -138,7 +138,7 @@ static enum status set_option(struct options *o, const char *name, const char *i
 			*(bool *)place = true;
 			return STATUS_OK;
 		}
-		const char *value;
+		const char *value = NULL;
 		enum status status = take_value(&value, name, inline_value, argc, argv, at, error);
 		if (status)
 			return status;
