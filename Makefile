@@ -198,7 +198,7 @@ $(BUILD)/shaders/table.o: $(BUILD)/shaders/table.c $(shader_objects) $(BUILD)/co
 # ---------------------------------------------------------------- running
 
 # A variant's program does not lie beside models/.
-run_program = $(if $(filter rebound,$(program)),,REBOUND_DATA="$${REBOUND_DATA:-$(CURDIR)/models}" )./$(program)
+run_program = $(if $(filter rebound,$(program)),,REBOUND_DATA="$${REBOUND_DATA:-$(CURDIR)/models/demo}" )./$(program)
 
 .PHONY: run demo
 run: $(program)
@@ -208,7 +208,7 @@ demo: $(program)
 
 # ---------------------------------------------------------------- testing
 
-test_environment = REBOUND="$(CURDIR)/$(program)" REBOUND_DATA="$${REBOUND_DATA:-$(CURDIR)/models}" BUILD='$(BUILD)' PREFIX='$(PREFIX)' MAKE='$(MAKE)' MAKELEVEL=0 MAKEFLAGS=$(call quoted,$(if $(MAKEOVERRIDES), -- $(MAKEOVERRIDES)))
+test_environment = REBOUND="$(CURDIR)/$(program)" REBOUND_DATA="$${REBOUND_DATA:-$(CURDIR)/models/demo}" BUILD='$(BUILD)' PREFIX='$(PREFIX)' MAKE='$(MAKE)' MAKELEVEL=0 MAKEFLAGS=$(call quoted,$(if $(MAKEOVERRIDES), -- $(MAKEOVERRIDES)))
 
 .PHONY: test test-host test-programs bench
 test-programs: $(test_programs)
@@ -255,7 +255,7 @@ $(BUILD)/tidy/%.ok: %.c .clang-tidy tests/.clang-tidy | ready
 
 # ---------------------------------------------------------------- installing
 
-# The data folder holds demo/: models/ beside the binary, $(PREFIX)/share/rebound once installed.
+# The built-in model is models/demo beside the binary, $(PREFIX)/share/rebound/demo once installed; model_builtin_folder finds it.
 root = $(DESTDIR)$(PREFIX)
 demo_data = $(shell find models/demo -type f ! -name '*.py' ! -name '*.sh' ! -name '*.txt' ! -path '*/__pycache__/*' 2>/dev/null)
 installed = bin/rebound share/man/man1/rebound.1 share/bash-completion/completions/rebound share/zsh/site-functions/_rebound

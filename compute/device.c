@@ -372,14 +372,19 @@ enum status device_create(struct device **out, const struct device_options *opti
 {
 	*out = NULL;
 	struct device *device = mem_alloc(1, sizeof *device);
-	device->validation = options->validation;
+#ifdef REBOUND_VALIDATION /* make DEBUG=1 */
+	const bool validation = true;
+#else
+	const bool validation = options->validation;
+#endif
+	device->validation = validation;
 	const char *selector = options->selector;
 	if (!selector)
 		selector = getenv("REBOUND_DEVICE");
 	if (selector && !*selector)
 		selector = NULL;
-	enum status status = create_instance(&device->instance, device, options->validation, error);
-	if (status == STATUS_OK && options->validation) {
+	enum status status = create_instance(&device->instance, device, validation, error);
+	if (status == STATUS_OK && validation) {
 		PFN_vkCreateDebugUtilsMessengerEXT create = (PFN_vkCreateDebugUtilsMessengerEXT)vkGetInstanceProcAddr(
 			device->instance, "vkCreateDebugUtilsMessengerEXT");
 		VkDebugUtilsMessengerCreateInfoEXT info = messenger_info;

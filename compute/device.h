@@ -56,7 +56,7 @@ enum status WARN_UNUSED device_list(struct device_info **out, int *count, struct
 struct device_options {
 	const char *selector; /* index or part of the name; NULL: $REBOUND_DEVICE, else the
 				 first of discrete, integrated, virtual, CPU */
-	bool validation;      /* the Khronos layer with synchronisation validation */
+	bool validation;      /* the Khronos layer with synchronisation validation; always on with make DEBUG=1 */
 };
 enum status WARN_UNUSED device_create(struct device **out, const struct device_options *options, struct error *error);
 void device_destroy(struct device **device);

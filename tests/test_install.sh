@@ -20,7 +20,7 @@ done
 scripts=$(find "$here" -name '*.py' -o -name '*.sh')
 [ -z "$scripts" ] || { echo "installed though nothing needs it: $scripts"; exit 1; }
 
-(cd / && REBOUND_DATA=$root/share/rebound "$root/bin/rebound" tokens --text 'When Mary and John')
+(unset REBOUND_DATA; cd / && "$root/bin/rebound" tokens --text 'When Mary and John')
 
 ${MAKE:-make} -s uninstall PREFIX="$prefix" DESTDIR="$here"
 left=$(find "$here" -type f)
