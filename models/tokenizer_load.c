@@ -48,7 +48,7 @@ static enum status load_vocab_and_merges(struct tokenizer *t, const char *vocab,
 	t->decoder.kind = DECODER_BYTE_LEVEL;
 	status = tokenizer_config_add_tokens(config, t, error);
 	int32_t end = vocab_find(&t->bpe.vocab, end_of_text, sizeof end_of_text - 1);
-	if (!status && end >= 0 && t->added.count == 0)
+	if (!status && end >= 0)
 		added_tokens_add(&t->added, (struct added_token){.id = end, .special = true}, end_of_text,
 				 sizeof end_of_text - 1);
 	return status ? status : tokenizer_finish(t, error);

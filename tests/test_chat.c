@@ -286,6 +286,40 @@ static void built_in(void **state)
 	tokenizer_destroy(&t);
 }
 
+/* Tokens that are searched in the normalised text are kept apart as well. */
+static void normalised_markers(void **state)
+{
+	(void)state;
+	static const char json[] =
+		"{\"added_tokens\":[{\"content\":\"<e>\",\"special\":true,\"normalized\":true},{\"content\":\"<r>\","
+		"\"special\":true}],"
+		"\"normalizer\":{\"type\":\"NFC\"},"
+		"\"model\":{\"type\":\"BPE\",\"vocab\":{\"<\":0,\"e\":1,\">\":2,\"r\":3},\"merges\":[]}}";
+	char *path = scratch_file("normalised/tokenizer.json", json, sizeof json - 1);
+	struct tokenizer *t;
+	struct chat *chat;
+	struct error error = {0};
+	struct token_list ids = {0};
+	static const char template[] = "<e>{{ messages[0].content }}<r><e>";
+	static const struct chat_message ask[] = {{"user", "e<e><r>e", 8}};
+	if (tokenizer_load(&t, path, &error) || chat_create(&chat, template, sizeof template - 1, "", "", &error))
+		fail_msg("%s", error.text);
+	/* The first <e> shares its segment with the message and is plain as well: the
+	 * normalised text has lost the places. Behind the raw <r> all is as before. */
+	static const int32_t plain[] = {0, 1, 2, 1, 0, 1, 2, 0, 3, 2, 1, 5, 4}, all[] = {4, 1, 4, 5, 1, 5, 4};
+	assert_int_equal(chat_encode(chat, t, ask, 1, true, false, &ids, &error), STATUS_OK);
+	assert_int_equal(ids.count, ARRAY_LEN(plain));
+	assert_memory_equal(ids.ids, plain, sizeof plain);
+	ids.count = 0;
+	assert_int_equal(chat_encode(chat, t, ask, 1, true, true, &ids, &error), STATUS_OK);
+	assert_int_equal(ids.count, ARRAY_LEN(all));
+	assert_memory_equal(ids.ids, all, sizeof all);
+	token_list_done(&ids);
+	chat_destroy(&chat);
+	tokenizer_destroy(&t);
+	free(path);
+}
+
 static void folders_without(void **state)
 {
 	(void)state;
@@ -316,8 +350,8 @@ static void folders_without(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(golden_forms), cmocka_unit_test(language),	   cmocka_unit_test(refusals),
-		cmocka_unit_test(built_in),	cmocka_unit_test(folders_without),
+		cmocka_unit_test(golden_forms), cmocka_unit_test(language),	      cmocka_unit_test(refusals),
+		cmocka_unit_test(built_in),	cmocka_unit_test(normalised_markers), cmocka_unit_test(folders_without),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
