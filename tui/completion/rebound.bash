@@ -6,24 +6,25 @@ _rebound_commands='demo devices inspect tokens logits residual gradient features
 
 # The options of a command, beside the common ones.
 _rebound_options() {
-	local input='--model --sae --device --text --tokens --prompt --chat --no-bos --prompts --seed'
-	local clamp='--clamp --clamp-positions --error'
+	local input='--model --sae --labels --device --text --tokens --prompt --chat --no-bos --special --prompts --seed'
+	local clamp='--clamp --clamp-top --clamp-positions --error'
 	local common='--json --quiet --verbose --no-color --help'
 	case $1 in
-	'') echo "$input $common --version" ;;
+	'') echo "$input $common --version --ascii --no-hints" ;;
 	demo) echo "--device --seed $common" ;;
 	devices | inspect | list) echo "$common" ;;
-	tokens) echo "--text --tokens --prompt --chat --no-bos --model --tokenizer --batch $common" ;;
+	tokens) echo "--text --tokens --prompt --chat --no-bos --special --model --tokenizer --batch $common" ;;
 	logits) echo "$input $clamp --positions --npy $common" ;;
 	residual) echo "$input --layer --hook --npy $common" ;;
 	gradient) echo "$input $clamp --layer --hook --objective --npy $common" ;;
 	features) echo "$input --position --top --npy $common" ;;
 	encode) echo "--sae --device --input --out --clamp --error --grad-recon --grad-features $common" ;;
-	generate) echo "$input $clamp --max-new --ignore-eos --temperature --delta $common" ;;
+	generate) echo "$input $clamp --max-new --ignore-eos --temperature --top-k --top-p --delta $common" ;;
 	attribute) echo "$input --objective --top $common" ;;
 	recover)
 		echo "$input $clamp --objective --delta-layers --delta-positions --project --project-what --order
 			--steps --lr --budget --ridge --lambda-act --lambda-decode --lambda-delta --act-loss
+			--answer-token-limit --answer-prefix-token-limit --answer-prefix-token-weight
 			--out --save-delta --save-state $common"
 		;;
 	decompose) echo "--top --reference --device $common" ;;
@@ -71,7 +72,7 @@ _rebound() {
 		return
 	fi
 	case $previous in
-	--model | --sae | --prompts | --tokenizer | --batch | --npy | --input | --out | --delta | --grad-recon | --grad-features | --save-delta | --save-state)
+	--model | --sae | --labels | --prompts | --tokenizer | --batch | --npy | --input | --out | --delta | --grad-recon | --grad-features | --save-delta | --save-state)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return
