@@ -5,6 +5,7 @@
 
 #include "compute/base/file.h"
 #include "compute/base/mem.h"
+#include "models/chat.h"
 #include "sessions/hooked_sae.h"
 
 enum status session_open(struct session **out, const struct session_options *options, struct error *error)
@@ -103,6 +104,21 @@ enum status session_set_tokens(struct session *session, const int32_t *ids, size
 	return STATUS_OK;
 }
 
+/* The text as a user's turn in the model's chat form, which brings its own BOS. */
+static enum status encode_chat(const struct session *session, const char *text, size_t n, bool special,
+			       struct token_list *ids, struct error *error)
+{
+	struct chat *chat;
+	const struct chat_message message = {.role = "user", .content = text, .length = n};
+	enum status status = chat_load(&chat, session->model.folder, session->model.tokenizer, error);
+	if (status == STATUS_NOTHING) /* asked for, so it is wrong usage */
+		return error_prefix(error, STATUS_INVALID, "no chat form");
+	if (status == STATUS_OK)
+		status = chat_encode(chat, session->model.tokenizer, &message, 1, true, special, ids, error);
+	chat_destroy(&chat);
+	return status;
+}
+
 enum status session_set_text(struct session *session, const char *text, size_t n, bool chat, bool no_bos, bool special,
 			     struct error *error)
 {
@@ -110,28 +126,20 @@ enum status session_set_text(struct session *session, const char *text, size_t n
 		return error_set(error, STATUS_INVALID,
 				 "'%s' has no tokenizer, so the input has to be given as --tokens",
 				 session->model.folder);
-	struct strbuf rendered = {0};
 	struct token_list ids = {0};
-	struct tokenizer_options options = {.add_special = !no_bos, .recognise_special = special};
-	const char *from = text;
-	size_t length = n;
-	enum status status = STATUS_OK;
+	enum status status;
 	if (chat) {
-		status = error_set(error, STATUS_INVALID, "chat forms are not available in this version");
-		/* The form brings its own BOS and its markers are special tokens. */
-		options = (struct tokenizer_options){.add_special = false, .recognise_special = true};
-		from = rendered.data ? rendered.data : "";
-		length = rendered.length;
+		status = encode_chat(session, text, n, special, &ids, error);
+	} else {
+		struct tokenizer_options options = {.add_special = !no_bos, .recognise_special = special};
+		status = tokenizer_encode(session->model.tokenizer, text, n, options, &ids, error);
 	}
-	if (status == STATUS_OK)
-		status = tokenizer_encode(session->model.tokenizer, from, length, options, &ids, error);
 	if (status == STATUS_OK)
 		status = session_set_tokens(session, ids.ids, ids.count, error);
 	if (status == STATUS_OK) {
 		session->prompt_text = mem_strndup(text, n);
 		session->chat = chat;
 	}
-	strbuf_done(&rendered);
 	token_list_done(&ids);
 	return status;
 }
