@@ -143,6 +143,7 @@ void hooked_sae_done(struct site *site)
 		clamp_done(&site->clamp);
 	sae_done(&site->sae);
 	labels_destroy(&site->labels);
+	free(site->labels_path);
 	free(site->rules);
 	free(site->path);
 	free(site->name);
@@ -195,8 +196,10 @@ enum status hooked_saes_open_builtin(struct session *session, struct error *erro
 		free(paths[i]);
 	for (int i = 0; i < session->site_count && status == STATUS_OK; i++) {
 		char *path = path_join(session->sites[i].path, "labels.jsonl");
-		if (file_exists(path))
+		if (file_exists(path)) {
 			status = labels_load(&session->sites[i].labels, path, error);
+			session->sites[i].labels_path = mem_strdup(path);
+		}
 		free(path);
 	}
 	return status;

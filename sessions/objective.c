@@ -262,6 +262,7 @@ enum status objective_parse(struct objective *o, const char *const *specs, int c
 	enum status status = STATUS_OK;
 	for (int i = 0; i < count && status == STATUS_OK; i++) {
 		struct parser p = {tokenizer, vocab, specs[i], error};
+		o->specs[o->count] = mem_strdup(specs[i]);
 		status = parse_one(&p, &o->terms[o->count++]);
 		strbuf_printf(&text, "%s%s", i ? " + " : "", specs[i]);
 	}
@@ -280,6 +281,7 @@ void objective_done(struct objective *o)
 		for (int j = 0; j < o->terms[i].prefix_count; j++)
 			token_list_done(&o->terms[i].prefixes[j]);
 		free(o->terms[i].probe_class);
+		free(o->specs[i]);
 	}
 	token_list_done(&o->answer);
 	free(o->text);

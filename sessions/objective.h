@@ -49,8 +49,9 @@ struct objective {
 	struct objective_term terms[OBJECTIVE_MAX_TERMS];
 	int count;
 	int64_t vocab;
-	struct token_list answer; /* teacher-forced behind the prompt; empty: none */
-	char *text;		  /* the specification(s), as --objective takes them, joined by " + " */
+	struct token_list answer;	  /* teacher-forced behind the prompt; empty: none */
+	char *specs[OBJECTIVE_MAX_TERMS]; /* as given */
+	char *text;			  /* the specification(s), as --objective takes them, joined by " + " */
 };
 
 /* Parses `count` specifications. `tokenizer` may be NULL (then tokens are ids). All

@@ -57,6 +57,7 @@ void session_close(struct session **out)
 	token_list_done(&session->prompt);
 	free(session->prompt_text);
 	free(session->prompt_id);
+	free(session->prompts_path);
 	positions_done(&session->clamp_positions);
 	if (session->has_objective)
 		objective_done(&session->objective);

@@ -26,6 +26,7 @@ struct site {
 	char *path;		  /* the file it came from */
 	char *name;		  /* for people */
 	struct labels *labels;	  /* NULL: none (labels.h) */
+	char *labels_path;	  /* the file they came from; NULL */
 	struct clamp_rule *rules; /* the clamp: count 0 is none */
 	int64_t rule_count;
 	struct clamp clamp; /* built from the rules when needed */
@@ -42,6 +43,7 @@ struct session {
 	struct token_list prompt; /* T ids */
 	char *prompt_text;	  /* as given; NULL for --tokens */
 	char *prompt_id;	  /* of the prompt set; NULL */
+	char *prompts_path;	  /* the prompt set's file; NULL */
 	bool chat;
 
 	/* the defence */

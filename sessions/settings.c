@@ -239,9 +239,19 @@ enum status settings_set(struct recovery_settings *s, const char *name, const ch
 	return error_set(error, STATUS_NOTHING, "there is no setting called '%s'", name);
 }
 
+/* As short as it can be read back the same. */
+static char *number_text(double value, const char *unit)
+{
+	char text[40];
+	snprintf(text, sizeof text, "%.9g", value);
+	if (strtod(text, NULL) != value)
+		snprintf(text, sizeof text, "%.17g", value);
+	return mem_printf("%s%s", text, unit);
+}
+
 static char *amount_text(struct amount a)
 {
-	return mem_printf("%.9g%s", a.value, a.percent ? "%" : "");
+	return number_text(a.value, a.percent ? "%" : "");
 }
 
 char *settings_get(const struct recovery_settings *s, const char *name)
@@ -280,7 +290,7 @@ char *settings_get(const struct recovery_settings *s, const char *name)
 			return mem_strdup(choices[i].text);
 	for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
 		if (strcmp(numbers[i].name, name) == 0)
-			return mem_printf("%.9g", numbers[i].value);
+			return number_text(numbers[i].value, "");
 	if (strcmp(name, "lr") == 0)
 		return amount_text(s->lr);
 	if (strcmp(name, "budget") == 0)

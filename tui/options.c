@@ -281,8 +281,11 @@ static enum status set_input(struct opened *opened, const struct options *o, int
 				 opened->prompts.path ? opened->prompts.path : "", opened->prompts.path ? "'" : "");
 	enum status status = session_set_text(opened->session, opened->entry->text, strlen(opened->entry->text),
 					      o->chat || opened->entry->chat, o->no_bos, o->special, error);
-	if (status == STATUS_OK)
+	if (status == STATUS_OK) {
 		opened->session->prompt_id = mem_strdup(opened->entry->id);
+		free(opened->session->prompts_path);
+		opened->session->prompts_path = opened->prompts.path ? mem_strdup(opened->prompts.path) : NULL;
+	}
 	return status;
 }
 
@@ -334,6 +337,8 @@ static enum status set_labels(struct session *session, const struct options *o, 
 				 o->labels.count, session->site_count);
 	for (int i = 0; i < o->labels.count && status == STATUS_OK; i++) {
 		labels_destroy(&session->sites[i].labels);
+		free(session->sites[i].labels_path);
+		session->sites[i].labels_path = mem_strdup(o->labels.items[i]);
 		status = labels_load(&session->sites[i].labels, o->labels.items[i], error);
 	}
 	return status;
