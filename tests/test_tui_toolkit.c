@@ -220,7 +220,7 @@ static void test_keys_table(void **state)
 	(void)state;
 	bool used[ACTION_COUNT] = {false};
 	for (size_t i = 0; i < keys_count; i++) {
-		const struct binding *a = &keys_table[i];
+		const struct key_binding *a = &keys_table[i];
 		used[a->action] = true;
 		if (!a->help) {
 			assert_true(i > 0 && keys_table[i - 1].action == a->action);
@@ -807,6 +807,30 @@ static void test_terminal_degrades(void **state)
 	harness_stop(h);
 }
 
+static void test_terminals_of_other_names(void **state)
+{
+	(void)state;
+	static const char *const names[] = {"vt100", "linux", "screen-256color", "tmux-256color", "xterm"};
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		struct harness_options options = plain;
+		options.term = names[i];
+		struct harness *h = harness_start_function(&options, demo_main, NULL);
+		harness_settle(h, 200);
+		if (harness_shows(h, "does not know")) { /* the terminfo database of the machine lacks it */
+			harness_stop(h);
+			continue;
+		}
+		assert_true(harness_wait(h, ">item 0"));
+		harness_type(h, "j");
+		assert_true(harness_wait(h, ">item 1"));
+		harness_signal(h, SIGSEGV);
+		int status = harness_wait_end(h);
+		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+		assert_true(harness_restored(h));
+		harness_stop(h);
+	}
+}
+
 static void test_terminal_refuses(void **state)
 {
 	(void)state;
@@ -837,6 +861,7 @@ int main(void)
 		cmocka_unit_test(test_canvas_wrap),
 		cmocka_unit_test(test_format),
 		cmocka_unit_test(test_keys_table),
+
 		cmocka_unit_test(test_list),
 		cmocka_unit_test(test_input_edits),
 		cmocka_unit_test(test_form),
@@ -846,6 +871,7 @@ int main(void)
 		cmocka_unit_test(test_terminal_is_restored),
 		cmocka_unit_test(test_second_signal_ends),
 		cmocka_unit_test(test_terminal_degrades),
+		cmocka_unit_test(test_terminals_of_other_names),
 		cmocka_unit_test(test_terminal_refuses),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

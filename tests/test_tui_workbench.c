@@ -1,5 +1,5 @@
 /* The workbench on a made-up session: what is shown, what keys send, and all of it in a
- * pseudo-terminal. With REBOUND_UPDATE_SCREENS=1 tests/screens is written anew. */
+ * pseudo-terminal. With REBOUND_UPDATE set, tests/screens is written anew. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -112,7 +112,7 @@ static void test_screens(void **state)
 		b.screen.ascii = cases[i].ascii;
 		type(&b, cases[i].keys);
 		look(&b);
-		if (getenv("REBOUND_UPDATE_SCREENS"))
+		if (getenv("REBOUND_UPDATE"))
 			assert_int_equal(file_write(path, b.text.data, b.text.length, &error), STATUS_OK);
 		assert_int_equal(file_read(&expected, &size, path, 1 << 20, &error), STATUS_OK);
 		if (strcmp(expected, b.text.data) != 0)

@@ -303,13 +303,20 @@ void canvas_fill(const struct canvas *c, struct rect where, unsigned style, uint
 			canvas_put(c, where.row + row, where.col + col, style, code);
 }
 
+/* Bars and curves: reversed they would read as their own absence. */
+static bool is_drawing(uint32_t code)
+{
+	return (code >= 0x2580 && code < 0x25A0) || (code >= 0x2800 && code < 0x2900);
+}
+
 void canvas_mark(const struct canvas *c, struct rect where, unsigned flags)
 {
 	for (int row = 0; row < where.rows; row++)
 		for (int col = 0; col < where.cols; col++) {
 			struct cell *cell = cell_at(c, where.row + row, where.col + col);
 			if (cell)
-				cell->style = (uint16_t)(cell->style | flags);
+				cell->style |= (uint16_t)(is_drawing(cell->code[0]) ? flags & ~(unsigned)STYLE_REVERSE
+										    : flags);
 		}
 }
 

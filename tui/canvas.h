@@ -99,7 +99,7 @@ int canvas_wrap(const struct canvas *c, struct rect where, unsigned style, const
 
 void canvas_put(const struct canvas *c, int row, int col, unsigned style, uint32_t code);
 void canvas_fill(const struct canvas *c, struct rect where, unsigned style, uint32_t code);
-/* Adds flags to cells already drawn. */
+/* Adds flags to cells already drawn; bars and curves are not reversed. */
 void canvas_mark(const struct canvas *c, struct rect where, unsigned flags);
 void canvas_rule(const struct canvas *c, int row, int col, int columns, unsigned style);
 void canvas_column_rule(const struct canvas *c, int row, int col, int rows, unsigned style);

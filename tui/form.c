@@ -67,7 +67,9 @@ const char *form_value(const struct form *form, const char *name)
 
 static bool is_choice(const struct form_field *field)
 {
-	return strchr(field->allowed, '|') && !strchr(field->allowed, ' ');
+	/* "last|answer|N,N" is more than its words: it is typed */
+	return strchr(field->allowed, '|') &&
+	       !field->allowed[strspn(field->allowed, "abcdefghijklmnopqrstuvwxyz0123456789_-|")];
 }
 
 /* Writes choice `at` (any integer: they go round); `value` is found at *index, -1 if it

@@ -6,7 +6,7 @@
 #include "compute/base/mem.h"
 
 /* A pane's rows stand in the order in which the footer offers them. */
-const struct binding keys_table[] = {
+const struct key_binding keys_table[] = {
 	{PANE_PROMPTS, KEYCODE_ENTER, ACTION_OPEN, "edit", "edit the text"},
 	{PANE_PROMPTS, 'a', ACTION_PROMPT_ADD, "add", "add a prompt"},
 	{PANE_PROMPTS, 'i', ACTION_PROMPT_IMPORT, "import", "import a prompt set from a file"},

@@ -106,7 +106,7 @@ enum action {
 	ACTION_COUNT
 };
 
-struct binding {
+struct key_binding {
 	enum pane where; /* PANE_GLOBAL: everywhere that the pane does not bind the key itself */
 	int key;
 	enum action action;
@@ -114,7 +114,7 @@ struct binding {
 	const char *help; /* NULL: another key for the action of the row above */
 };
 
-extern const struct binding keys_table[];
+extern const struct key_binding keys_table[];
 extern const size_t keys_count;
 
 /* The pane's own binding first, then the global one; ACTION_NONE if neither. */

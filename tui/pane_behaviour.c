@@ -81,7 +81,7 @@ static void draw_read(const struct snapshot *s, const struct canvas *c, int row,
 
 static void draw_objective(const struct snapshot *s, const struct canvas *c, int row, const struct columns *k)
 {
-	canvas_field(c, row, 1, k->label - 1, ROLE_NOTE, "J");
+	canvas_field(c, row, 1, k->label - 1, ROLE_NOTE, k->label > 12 ? "objective J" : "J");
 	for (int i = 0; i < STATE_COUNT; i++) {
 		const struct snapshot_state *state = &s->state[i];
 		char number[FORMAT_SIZE];

@@ -9,10 +9,10 @@
 static const char *const ioi[] = {"steps", "100", "lr", "0.1", "budget", "20", "project", "encoder", NULL};
 static const char *const unlearning[] = {"steps", "150", "lr", "0.08", "budget", "20", "project", "encoder", NULL};
 static const char *const unconstrained[] = {"project", "none", NULL};
-static const char *const refusal[] = {"steps",	 "80",	     "lr",	    "0.03", "budget",	     "40",
-				      "project", "jacobian", "lambda-act",  "200",  "act-loss",	     "relative_l2",
-				      "probes",	 "8",	     "corrections", "5",    "correction-lr", "0.05",
-				      NULL};
+static const char *const refusal[] = {"steps",	       "80",	   "lr",	  "0.03", "budget",	 "40",
+				      "project",       "jacobian", "lambda-act",  "200",  "act-loss",	 "relative_l2",
+				      "probes",	       "8",	   "drift-probe", "yes",  "corrections", "5",
+				      "correction-lr", "0.05",	   NULL};
 static const struct form_preset presets[] = {
 	{"IOI of the paper (100 steps, budget 20, encoder)", ioi},
 	{"unlearning of the paper (150 steps, budget 20, encoder)", unlearning},

@@ -117,7 +117,7 @@ static bool hint_of(const struct workbench *wb, const char **key, char out[64])
 static int draw_keys(const struct canvas *c, int col, enum pane where)
 {
 	for (size_t i = 0; i < keys_count; i++) {
-		const struct binding *b = &keys_table[i];
+		const struct key_binding *b = &keys_table[i];
 		char name[KEYS_NAME_SIZE];
 		if (b->where != where || !b->hint)
 			continue;

@@ -145,17 +145,19 @@ static void on_flag_signal(int number)
 
 /* ---- opening ---- */
 
+/* Keeps the string of a capability, without padding notes ("$<5>"): they are for
+ * terminals of glass and steel. */
 static void remember_string(const char *capability)
 {
 	const char *s = tigetstr(capability);
 	if (!s || s == (const char *)-1)
 		return;
-	size_t n = strlen(s);
-	/* Padding notes ("$<5>") belong to tputs; such terminals get no restore string. */
-	if (strstr(s, "$<") || term.restore_length + n > sizeof term.restore)
-		return;
-	memcpy(term.restore + term.restore_length, s, n);
-	term.restore_length += n;
+	for (; *s && term.restore_length < sizeof term.restore; s++) {
+		if (s[0] == '$' && s[1] == '<' && strchr(s, '>'))
+			s = strchr(s, '>');
+		else
+			term.restore[term.restore_length++] = *s;
+	}
 }
 
 static const char mouse_off[] = "\033[?1006l\033[?1002l\033[?1000l";

@@ -1,4 +1,5 @@
 /* The screens on a running worker. */
+#include "sessions/settings.h"
 #include "tui/loop.h"
 #include "tui/workbench.h"
 
@@ -39,6 +40,16 @@ static void on_wake(void *context)
 	}
 }
 
+static enum status check_setting(void *context, const char *name, const char *value, struct error *error)
+{
+	struct recovery_settings scratch;
+	(void)context;
+	settings_init(&scratch);
+	enum status status = settings_set(&scratch, name, value, error);
+	settings_done(&scratch);
+	return status;
+}
+
 static int idle_ms(void *context)
 {
 	return workbench_idle_ms(&((struct run *)context)->wb);
@@ -57,7 +68,18 @@ static bool finished(void *context)
 enum status workbench_run(struct worker *worker, const struct term_options *options, struct error *error)
 {
 	struct run run = {.worker = worker};
-	struct workbench_backend backend = {.context = &run, .send = send, .cancel = cancel, .copy = term_copy};
+	struct form_field settings[FORM_FIELDS_MAX];
+	struct workbench_backend backend = {
+		.context = &run,
+		.send = send,
+		.cancel = cancel,
+		.copy = term_copy,
+		.settings = settings,
+		.check_setting = check_setting,
+	};
+	for (const struct setting_name *name = setting_names; name->name && backend.setting_count < FORM_FIELDS_MAX;
+	     name++)
+		settings[backend.setting_count++] = (struct form_field){name->name, name->allowed, name->about};
 	struct loop_client client = {
 		&run, worker_wake_fd(worker), on_event, on_wake, idle_ms, draw, finished,
 	};
