@@ -125,6 +125,23 @@ static struct push_attention attention_push(const struct op_attention *a, int64_
 	};
 }
 
+static struct binding texels4(struct tensor t)
+{
+	return (struct binding){t, BINDING_READ, BINDING_TEXEL_RGBA32F};
+}
+
+/* Which of the narrow kernels (see attention_narrow.comp) fits, by its number of slices of 32
+ * dimensions: 0 to 3; -1: none, the device or the head is of another kind. */
+static int narrow_variant(struct recorder *rec, const struct op_attention *a)
+{
+	const struct device_info *info = device_get_info(recorder_device(rec));
+	bool narrow = info->type == DEVICE_TYPE_CPU && info->subgroup_size == 8 && info->subgroup_shuffle &&
+		      info->subgroup_arithmetic;
+	if (!narrow || a->head_dim % 4 != 0 || a->head_dim > 256)
+		return -1;
+	return a->head_dim <= 32 ? 0 : a->head_dim <= 64 ? 1 : a->head_dim <= 128 ? 2 : 3;
+}
+
 void op_attention(struct recorder *rec, struct tensor out, struct tensor lse, struct tensor q, struct tensor k_cache,
 		  struct tensor v_cache, struct tensor rows, const struct op_attention *a)
 {
@@ -132,6 +149,7 @@ void op_attention(struct recorder *rec, struct tensor out, struct tensor lse, st
 	ops_check("op_attention", "out", out, q.rows, q.cols, DTYPE_F32);
 	ops_check("op_attention", "lse", lse, q.rows, a->heads, DTYPE_F32);
 	struct push_attention push = attention_push(a, rows.rows, rows.rows);
+	int variant = narrow_variant(rec, a);
 	struct dispatch d = {
 		.kernel = "attention",
 		.constants = {(uint32_t)((a->head_dim + ATTENTION_LANES - 1) / ATTENTION_LANES)},
@@ -142,6 +160,16 @@ void op_attention(struct recorder *rec, struct tensor out, struct tensor lse, st
 		.push = &push,
 		.push_bytes = sizeof push,
 	};
+	if (variant >= 0) {
+		static const char *const kernels[] = {"attention_narrow_1", "attention_narrow_2", "attention_narrow_4",
+						      "attention_narrow_8"};
+		d.kernel = kernels[variant];
+		d.constant_count = 0;
+		d.bindings[2] = texels4(q);
+		d.bindings[3] = texels4(k_cache);
+		d.bindings[4] = texels4(v_cache);
+		d.bindings[5].form = BINDING_TEXEL_RG32UI;
+	}
 	ops_grid(&d, (uint64_t)(rows.rows * a->heads));
 	record_dispatch(rec, &d);
 }
@@ -169,6 +197,16 @@ void op_attention_back(struct recorder *rec, struct tensor dq, struct tensor dk,
 		.push = &push,
 		.push_bytes = sizeof push,
 	};
+	int variant = narrow_variant(rec, a);
+	if (variant >= 0) {
+		static const char *const kernels[] = {"attention_back_narrow_1", "attention_back_narrow_2",
+						      "attention_back_narrow_4", "attention_back_narrow_8"};
+		d.kernel = kernels[variant];
+		d.constant_count = 0;
+		for (int i = 3; i <= 7; i++)
+			d.bindings[i].form = BINDING_TEXEL_RGBA32F;
+		d.bindings[9].form = BINDING_TEXEL_RG32UI;
+	}
 	ops_grid(&d, (uint64_t)(dout.rows * a->heads));
 	d.groups[2] = 2;
 	record_dispatch(rec, &d);

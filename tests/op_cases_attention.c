@@ -336,6 +336,21 @@ static void attention_back_reference(struct op_test *t)
 		}                                                                                                      \
 	}
 
+#define ATTENTION_BACK_TIMED(name, cap, ...)                                                                           \
+	{                                                                                                              \
+		name, attention_back_setup, attention_back_record, NULL, {__VA_ARGS__},                                \
+		{                                                                                                      \
+			cap                                                                                            \
+		}                                                                                                      \
+	}
+#define QKV_BACK_TIMED(name, ...)                                                                                      \
+	{                                                                                                              \
+		name, qkv_back_setup, qkv_back_record, NULL, {__VA_ARGS__},                                            \
+		{                                                                                                      \
+			0                                                                                              \
+		}                                                                                                      \
+	}
+
 const struct op_case op_cases_attention[] = {
 	/* S, rows, first, H, K, hd, window, G, rope dims, norm, order */
 	QKV_CASE("qkv one row, gpt2-small", 1, 1, 63, 12, 12, 64, 0, 1, 0, OP_NORM_NONE, OP_QKV_CONCAT),
@@ -355,6 +370,8 @@ const struct op_case op_cases_attention[] = {
 	ATTENTION("attention window, softcap", 5, 3, 37, 11, 4, 4, 13, 7, 1),
 	ATTENTION("attention long, window 1100", 0, 1, 2, 2200, 2, 1, 256, 1100, 1),
 	ATTENTION("attention long, softcap", 30, 1, 3, 4099, 2, 2, 31, 0, 1),
+	ATTENTION("attention window, softcap, hd 20", 5, 3, 37, 11, 4, 2, 20, 7, 1),
+	ATTENTION("attention hd 100", 0, 2, 5, 40, 4, 2, 100, 0, 1),
 	ATTENTION_BACK("attention back one row", 0, 1, 1, 6, 3, 3, 8, 0, 1),
 	ATTENTION_BACK("attention back first row, hd 1", 0, 1, 1, 0, 1, 1, 1, 0, 1),
 	ATTENTION_BACK("attention back groups, G=2", 0, 2, 5, 3, 4, 2, 5, 0, 2),
@@ -362,6 +379,16 @@ const struct op_case op_cases_attention[] = {
 	ATTENTION_BACK("attention back 131 rows", 0, 1, 131, 0, 1, 1, 3, 0, 1),
 	ATTENTION_BACK("attention back 150 rows, window 70", 0, 1, 150, 3, 1, 1, 2, 70, 1),
 	ATTENTION_BACK("attention back long", 20, 1, 2, 2100, 1, 1, 6, 0, 1),
+	ATTENTION_BACK("attention back window, softcap, hd 36", 3, 2, 5, 34, 2, 1, 36, 6, 1),
+	ATTENTION_BACK("attention back groups, hd 100, G=2", 0, 1, 2, 3, 2, 1, 100, 0, 2),
+	ATTENTION_BACK("attention back hd 132", 0, 1, 2, 40, 1, 1, 132, 0, 1),
+	ATTENTION_BACK("attention back 70 rows, window 40, hd 4", 0, 2, 70, 3, 1, 1, 4, 40, 1),
 	ATTENTION_BACK("attention back wide head", 0, 1, 2, 3, 1, 1, 131, 0, 1),
+	/* Timed only: differences would take long. */
+	ATTENTION_BACK_TIMED("attention back one row of 64, gpt2-small", 0, 1, 1, 63, 12, 12, 64, 0, 1),
+	ATTENTION_BACK_TIMED("attention back one row of 512, gpt2-small", 0, 1, 1, 511, 12, 12, 64, 0, 1),
+	ATTENTION_BACK_TIMED("attention back 64 rows of 64, gpt2-small", 0, 1, 64, 0, 12, 12, 64, 0, 1),
+	ATTENTION_BACK_TIMED("attention back one row of 32, hd 32, 4 heads", 0, 1, 1, 31, 4, 4, 32, 0, 1),
+	QKV_BACK_TIMED("qkv back one row, gpt2-small", 1, 1, 63, 12, 12, 64, 0, 1, 0, OP_NORM_NONE, OP_QKV_CONCAT),
 	{0},
 };

@@ -48,7 +48,7 @@ struct op_case {
 	const char *name; /* NULL ends a table */
 	void (*setup)(struct op_test *t);
 	void (*record)(struct recorder *rec, const struct op_test *t);
-	void (*reference)(struct op_test *t);
+	void (*reference)(struct op_test *t); /* NULL: the case is only timed */
 	int64_t n[OP_TEST_SHAPES];
 	double x[OP_TEST_REALS];
 };
@@ -81,8 +81,9 @@ void op_test_differentiate(struct op_test *t, int by, int gradient, double (*obj
 
 /* Each case a cmocka test; the exit status. */
 int op_test_main(const char *group, const struct op_case *cases);
-/* Prints microseconds a call for each case, recorded often one after the other. */
-int op_test_bench(const struct op_case *cases);
+/* Prints microseconds a call for each case whose name holds `words` (NULL: all), recorded
+ * often one after the other; the best of some rounds. */
+int op_test_bench(const struct op_case *cases, const char *words);
 
 extern const struct op_case op_cases_norm[], op_cases_attention[], op_cases_elementwise[], op_cases_sae[],
 	op_cases_recover[];
