@@ -74,11 +74,13 @@ static void add_stripped(struct tokenizer_stream *stream, const char *s, size_t 
 	strbuf_add(out, s, n);
 }
 
-/* SentencePiece's own rules; `added` is a token from outside the model. */
+/* SentencePiece's own rules. An added token is its name, whether or not it is one
+ * of the model's pieces. */
 static void push_sentencepiece(struct tokenizer_stream *stream, int32_t id, const char *s, size_t n, bool added,
 			       struct strbuf *out)
 {
 	const struct sentencepiece *model = stream->tokenizer->sentencepiece;
+	bool outside = (size_t)id >= sentencepiece_size(model);
 	enum piece_kind kind = added ? PIECE_NORMAL : sentencepiece_kind(model, id);
 	int byte = byte_token_value(s, n);
 	if (kind == PIECE_BYTE && byte >= 0) {
@@ -95,15 +97,12 @@ static void push_sentencepiece(struct tokenizer_stream *stream, int32_t id, cons
 		strbuf_add_string(out, sentencepiece_unknown_text(model));
 		return;
 	}
-	if (at_start && !added && n >= 3 && memcmp(s, "\xE2\x96\x81", 3) == 0 && sentencepiece_drops_space(model)) {
+	if (at_start && !outside && n >= 3 && memcmp(s, "\xE2\x96\x81", 3) == 0 && sentencepiece_drops_space(model)) {
 		s += 3;
 		n -= 3;
 		stream->space_dropped = !sentencepiece_removes_spaces(model);
 	}
-	if (added)
-		strbuf_add(out, s, n);
-	else
-		decoder_piece(&stream->tokenizer->decoder, s, n, false, out);
+	decoder_piece(&stream->tokenizer->decoder, s, n, false, out);
 }
 
 static void push_name(struct tokenizer_stream *stream, const char *s, size_t n, struct strbuf *out)
