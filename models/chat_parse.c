@@ -175,13 +175,13 @@ static struct node *parse_items(struct parser *p, const char *close, bool keywor
 	struct node *first = NULL, **tail = &first;
 	while (!p->status && !take(p, close)) {
 		const char *s;
-		size_t n, before = p->at;
+		size_t n;
 		struct node *item = NULL;
 		if (first && !take(p, ","))
 			return fail(p, "a list like this");
 		if (take(p, close))
 			break;
-		before = p->at;
+		size_t before = p->at;
 		if (keywords && take_name(p, &s, &n) && take(p, "=") && !starts(p, "=")) {
 			item = new_node(p, NODE_KEYWORD);
 			item->s = s;
@@ -199,7 +199,7 @@ static struct node *parse_items(struct parser *p, const char *close, bool keywor
 			pair->b = parse_expression(p);
 			item = pair;
 		}
-		if (p->status)
+		if (p->status || !item)
 			return NULL;
 		*tail = item;
 		tail = &item->next;
@@ -425,7 +425,7 @@ static struct node *parse_if(struct parser *p)
 	if (!p->status)
 		end_tag(p, "%}");
 	node->b = parse_block(p, ends, &end);
-	if (p->status)
+	if (p->status || !end)
 		return NULL;
 	if (strcmp(end, "elif") == 0) {
 		node->c = parse_if(p);
@@ -492,10 +492,10 @@ static struct node *parse_set(struct parser *p)
 /* Text up to the next tag. */
 static struct node *parse_text(struct parser *p)
 {
-	size_t start = p->at, end = p->n;
+	size_t start = p->at;
 	while (p->at < p->n && !starts(p, "{%") && !starts(p, "{{") && !starts(p, "{#"))
 		p->at++;
-	end = p->at;
+	size_t end = p->at;
 	char sign = p->at + 2 < p->n ? p->s[p->at + 2] : '\0';
 	if (p->at < p->n && sign == '-') {
 		while (end > start && isspace((unsigned char)p->s[end - 1]))
