@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "compute/base/mem.h"
+#include "sessions/encode.h"
 
 static const char *const names[COMPONENT_COUNT] = {
 	"full", "clamped_features", "non_clamped_features", "top_k_non_clamped", "sae_residual", "top_k_knockout"};
@@ -30,54 +31,6 @@ static int list_layers(const struct session *session, const struct recovery *rec
 		layers[n - 1].count++;
 	}
 	return n;
-}
-
-/* Encodes rows x [n, d] given on the host. */
-static enum status encode_host(const struct sae *sae, const float *x, int64_t n, float *z, struct error *error)
-{
-	struct arena *arena = arena_create(sae->device, BUFFER_DEVICE, "the features of delta");
-	struct tensor xt, prepared, h, zt;
-	arena_add(arena, &xt, DTYPE_F32, n, sae->d);
-	arena_add(arena, &prepared, DTYPE_F32, n, sae->d);
-	arena_add(arena, &h, DTYPE_F32, n, sae->features);
-	arena_add(arena, &zt, DTYPE_F32, n, sae->features);
-	enum status status = arena_allocate(arena, error);
-	if (status == STATUS_OK)
-		status = tensor_write(xt, x, error);
-	if (status == STATUS_OK) {
-		struct recorder *rec = recorder_create(sae->device, "encode");
-		recorder_begin(rec);
-		sae_record_encode(sae, rec, zt, h, prepared, xt);
-		status = recorder_run(rec, error);
-		recorder_destroy(&rec);
-	}
-	if (status == STATUS_OK)
-		status = tensor_read(zt, z, error);
-	arena_destroy(&arena);
-	return status;
-}
-
-/* y [n, d] = z [n, F] W_dec, without the bias. */
-static enum status decode_host(const struct sae *sae, const float *z, int64_t n, float *y, struct error *error)
-{
-	struct arena *arena = arena_create(sae->device, BUFFER_DEVICE, "the components");
-	struct tensor zt, yt;
-	arena_add(arena, &zt, DTYPE_F32, n, sae->features);
-	arena_add(arena, &yt, DTYPE_F32, n, sae->d);
-	enum status status = arena_allocate(arena, error);
-	if (status == STATUS_OK)
-		status = tensor_write(zt, z, error);
-	if (status == STATUS_OK) {
-		struct recorder *rec = recorder_create(sae->device, "decode");
-		recorder_begin(rec);
-		op_linear(rec, yt, zt, sae->w_dec, OP_IN_OUT, NULL);
-		status = recorder_run(rec, error);
-		recorder_destroy(&rec);
-	}
-	if (status == STATUS_OK)
-		status = tensor_read(yt, y, error);
-	arena_destroy(&arena);
-	return status;
 }
 
 struct ranked {
@@ -166,12 +119,12 @@ static enum status split_layer(struct decomposition *out, struct session *sessio
 			       (size_t)d * sizeof *rows);
 	}
 	if (status == STATUS_OK)
-		status = encode_host(&site->sae, rows, 2 * n, z, error);
+		status = encode_rows(&site->sae, rows, 2 * n, z, NULL, error);
 	if (status == STATUS_OK) {
 		for (int64_t i = 0; i < n * F; i++)
 			change[i] = z[n * F + i] - z[i];
 		split(site, change, n, out->top_k, parts, parts + n * F, parts + 2 * n * F);
-		status = decode_host(&site->sae, parts, 3 * n, decoded, error);
+		status = decode_rows(&site->sae, parts, 3 * n, decoded, error);
 	}
 	if (status == STATUS_OK) {
 		static const enum component_kind kinds[] = {COMPONENT_CLAMPED, COMPONENT_NON_CLAMPED, COMPONENT_TOP_K};

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "compute/base/mem.h"
+#include "sessions/encode.h"
 #include "sessions/probe.h"
 #include "sessions/readout.h"
 
@@ -239,43 +240,10 @@ void scene_done(struct scene *scene)
 	*scene = (struct scene){0};
 }
 
-/* Encodes rows [first, first + rows) of a site's residual; z [rows, F] and, if wanted, the
- * reconstruction [rows, d]. */
-static enum status encode_rows(struct scene *scene, int index, int64_t first, int64_t rows, float *z, float *x_hat,
-			       struct error *error)
-{
-	struct session *session = scene->session;
-	const struct sae *sae = &session->sites[index].sae;
-	struct arena *arena = arena_create(session->device, BUFFER_DEVICE, "the features");
-	struct tensor x, prepared, h, zt, recon;
-	arena_add(arena, &x, DTYPE_F32, rows, sae->d);
-	arena_add(arena, &prepared, DTYPE_F32, rows, sae->d);
-	arena_add(arena, &h, DTYPE_F32, rows, sae->features);
-	arena_add(arena, &zt, DTYPE_F32, rows, sae->features);
-	arena_add(arena, &recon, DTYPE_F32, rows, sae->d);
-	enum status status = arena_allocate(arena, error);
-	if (status == STATUS_OK) {
-		struct recorder *rec = recorder_create(session->device, "features");
-		recorder_begin(rec);
-		record_copy(rec, x, 0, scene->h_device[index], (uint64_t)(first * sae->d) * sizeof(float),
-			    tensor_bytes(x));
-		sae_record_encode(sae, rec, zt, h, prepared, x);
-		if (x_hat)
-			sae_record_decode(sae, rec, recon, zt);
-		status = recorder_run(rec, error);
-		recorder_destroy(&rec);
-	}
-	if (status == STATUS_OK)
-		status = tensor_read(zt, z, error);
-	if (status == STATUS_OK && x_hat)
-		status = tensor_read(recon, x_hat, error);
-	arena_destroy(&arena);
-	return status;
-}
-
 enum status scene_features(struct scene *scene, int site, int64_t position, float *z, struct error *error)
 {
-	return encode_rows(scene, site, position, 1, z, NULL, error);
+	const struct sae *sae = &scene->session->sites[site].sae;
+	return encode_rows(sae, scene->sites[site].h + position * sae->d, 1, z, NULL, error);
 }
 
 enum status scene_fit(struct scene *scene, int site, struct scene_fit *fit, struct error *error)
@@ -289,7 +257,7 @@ enum status scene_fit(struct scene *scene, int site, struct scene_fit *fit, stru
 	float *x_hat = mem_alloc((size_t)rows * d, sizeof *x_hat);
 	double *mean = mem_alloc(d, sizeof *mean);
 	bool *alive = mem_alloc(F, sizeof *alive);
-	enum status status = encode_rows(scene, site, first, rows, z, x_hat, error);
+	enum status status = encode_rows(sae, scene->sites[site].h + first * sae->d, rows, z, x_hat, error);
 	if (status == STATUS_OK) {
 		const float *x = scene->sites[site].h + (size_t)first * d;
 		double missed = 0, variance = 0, active = 0, cosine = 0, dead = 0;

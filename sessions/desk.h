@@ -1,0 +1,155 @@
+/* What the worker thread keeps: the session and everything that the screens show of it.
+ * desk.c opens it and computes what is out of date; desk_commands.c carries commands out;
+ * desk_run.c owns the recovery; desk_snapshot.c makes the value that is published. One
+ * thread; long work calls desk_pulse now and then, which publishes and says whether to go
+ * on.
+ */
+#ifndef REBOUND_DESK_H
+#define REBOUND_DESK_H
+
+#include "compute/base/text.h"
+#include "sessions/attribute.h"
+#include "sessions/decompose.h"
+#include "sessions/journal.h"
+#include "sessions/prompts.h"
+#include "sessions/recovery.h"
+#include "sessions/selftest.h"
+#include "sessions/snapshot.h"
+#include "sessions/worker.h"
+
+/* The clamps at one moment, for undo. */
+struct clamp_state {
+	struct layer_rule *rules;
+	size_t count;
+};
+
+/* What is known of a prompt of the set. */
+struct prompt_state {
+	enum flip_state state;
+	uint64_t clamp_serial; /* under which clamps it was judged */
+	bool base, clamped;    /* behaviour present? */
+};
+
+/* A recovery that was made: the current one, or one that was forked from. */
+struct desk_run {
+	struct recovery *recovery; /* NULL for forks kept as curves only */
+	bool running, paused, finished;
+	double wall_s;
+	int64_t journaled; /* steps written */
+	struct journal *journal;
+	char *path;
+	/* at the step shown */
+	int64_t shown;
+	bool live, evaluated;
+	struct recovery_final final;
+	float *delta; /* [rows, d] */
+};
+
+struct desk {
+	struct session *session;
+	struct worker_options options;
+	struct prompt_set prompts;
+	struct prompt_state *states;
+	size_t state_capacity;
+	struct self_test self_test;
+	bool has_self_test;
+
+	int prompt; /* selected; -1 none */
+	int token, site;
+	enum feature_sort sort;
+	char filter[64];
+
+	struct scene base, clamped;
+	bool has_base, has_clamped, clamped_stale;
+	struct scene_fit fit;
+	int fit_site; /* the fit is of this site; -1: none */
+	uint64_t clamp_serial;
+	struct layer_rule *rules; /* in force, in the order they were set */
+	size_t rule_count, rule_capacity;
+	struct clamp_state undo[64];
+	int undo_count;
+	enum op_clamp_mode mode; /* of new clamps */
+	float mode_value;
+
+	struct attribution *ranking; /* of site `ranking_site`, by feature number; NULL: none */
+	int64_t ranking_count;
+	int ranking_site;
+	char *objectives[8];
+	int objective_count;
+
+	struct desk_run run;
+	bool flips_running;
+	int flips_at;
+
+	struct decomposition parts;
+	bool has_parts, parts_stale;
+	int64_t parts_step;
+	char *texts[STATE_COUNT];
+	bool text_stale[STATE_COUNT], text_running[STATE_COUNT];
+	bool exported;
+
+	/* features of the shown site at the shown token */
+	float *z_base, *z_clamped, *z_recovered; /* [F]; NULL: unknown */
+	bool features_dirty;
+
+	enum job_kind job;
+	char job_text[96];
+	double job_done, job_total;
+	struct error error;
+	uint64_t error_serial;
+	char notice[256];
+	struct snapshot_log *log;
+	size_t log_count, log_capacity;
+
+	atomic_bool cancel;
+	void (*publish)(struct desk *desk); /* set by the worker */
+	void *publish_context;
+	int64_t published_ms;
+};
+
+/* Loads everything; the first prompt is selected and its base result computed. */
+enum status WARN_UNUSED desk_open(struct desk *desk, const struct worker_options *options, struct error *error);
+void desk_close(struct desk *desk);
+
+/* Publishes if the last time is more than a frame ago. False: the work should stop. */
+bool desk_pulse(struct desk *desk);
+int64_t desk_now_ms(void);
+void desk_begin_job(struct desk *desk, enum job_kind job, const char *text);
+void desk_end_job(struct desk *desk);
+/* Keeps the failure for the status line (an interruption is only a notice). */
+void desk_report(struct desk *desk, enum status status, const struct error *error);
+void desk_notice(struct desk *desk, const char *format, ...) PRINTF_LIKE(2, 3);
+/* Appends to the log: the headless command, and what came out. `command` is the verb with
+ * its own options; model, SAEs, prompt, clamps are put around it. */
+void desk_log(struct desk *desk, const char *command, bool clamps, const char *format, ...) PRINTF_LIKE(4, 5);
+/* "rebound VERB --prompt ... [--clamp ...]"; a new string. */
+char *desk_command_text(const struct desk *desk, const char *verb, bool clamps);
+
+/* Brings base and clamped runs up to date for the selected prompt. */
+enum status WARN_UNUSED desk_refresh(struct desk *desk, struct error *error);
+/* Forgets what hangs on the prompt / on the clamps. */
+void desk_prompt_changed(struct desk *desk);
+void desk_clamps_changed(struct desk *desk);
+enum status WARN_UNUSED desk_apply_rules(struct desk *desk, struct error *error);
+/* Features of the shown token, if dirty. */
+enum status WARN_UNUSED desk_update_features(struct desk *desk, struct error *error);
+/* Judges the next prompt of the background search; false when it is through. */
+bool desk_judge_next(struct desk *desk);
+enum flip_state desk_flip(bool base, bool clamped, bool recovered);
+
+void desk_command(struct desk *desk, const struct command *command);
+
+/* desk_run.c */
+enum status WARN_UNUSED desk_run_start(struct desk *desk, const float *start, struct error *error);
+/* Some steps of the running recovery; ends it when it is through. */
+void desk_run_slice(struct desk *desk);
+void desk_run_stop(struct desk *desk); /* writes the end of the journal, forgets it */
+enum status WARN_UNUSED desk_run_show(struct desk *desk, int64_t step, struct error *error);
+enum status WARN_UNUSED desk_run_decompose(struct desk *desk, struct error *error);
+enum status WARN_UNUSED desk_generate(struct desk *desk, int64_t tokens, struct error *error);
+enum status WARN_UNUSED desk_note(struct desk *desk, const char *text, struct error *error);
+
+/* desk_snapshot.c: a new value; worker.c owns it from then on. */
+struct snapshot *desk_snapshot(const struct desk *desk);
+
+#endif

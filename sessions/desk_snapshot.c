@@ -1,0 +1,536 @@
+/* The desk as the value that the screens draw. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compute/base/file.h"
+#include "compute/base/mem.h"
+#include "sessions/desk.h"
+#include "sessions/labels.h"
+#include "sessions/probe.h"
+
+/* Features listed at most: far more than anyone scrolls through, and quick to copy. */
+enum { MOST_FEATURES = 512 };
+
+static void copy_text(char *out, size_t size, const char *text)
+{
+	text_printable(out, size, text, strlen(text));
+}
+
+static void status_line(struct snapshot *s, const struct desk *desk)
+{
+	const struct session *session = desk->session;
+	if (!session || !session->device)
+		return;
+	const struct device_info *device = device_get_info(session->device);
+	copy_text(s->device, sizeof s->device, device->name);
+	s->has_self_test = desk->has_self_test;
+	s->self_test_ok = desk->self_test.ok;
+	s->self_test_error = (float)desk->self_test.max_error;
+	if (!session->model.folder)
+		return;
+	char *model = desk->options.model ? mem_printf("%s %dx%d", path_base(session->model.folder),
+						       session->model.arch.layers, session->model.arch.d)
+					  : mem_printf("demo %dx%d", session->model.arch.layers, session->model.arch.d);
+	copy_text(s->model, sizeof s->model, model);
+	free(model);
+	if (session->site_count == 0)
+		snprintf(s->sae, sizeof s->sae, "none");
+	else if (session->site_count == 1)
+		snprintf(s->sae, sizeof s->sae, "%lld at layer %d", (long long)session->sites[0].sae.features,
+			 session->sites[0].sae.layer);
+	else
+		snprintf(s->sae, sizeof s->sae, "%dx%lld", session->site_count,
+			 (long long)session->sites[0].sae.features);
+	s->has_fvu = desk->fit_site >= 0;
+	s->fvu = (float)desk->fit.fvu;
+	s->l0 = (float)desk->fit.l0;
+}
+
+static void prompts(struct snapshot *s, const struct desk *desk)
+{
+	s->prompt_count = desk->prompts.count;
+	s->prompt_selected = desk->prompt;
+	s->prompts = mem_alloc((size_t)s->prompt_count, sizeof *s->prompts);
+	s->flips_total = desk->flips_running ? desk->prompts.count : 0;
+	s->flips_done = desk->flips_running ? desk->flips_at : 0;
+	for (int i = 0; i < s->prompt_count; i++) {
+		const struct prompt *p = &desk->prompts.items[i];
+		const struct prompt_state *state = &desk->states[i];
+		struct snapshot_prompt *out = &s->prompts[i];
+		copy_text(out->id, sizeof out->id, p->id);
+		copy_text(out->task, sizeof out->task, p->task);
+		/* The end says what is asked: keep it where the text is too long. */
+		size_t n = strlen(p->text), room = sizeof out->text - 1;
+		const char *from = p->text + (n > room ? n - room : 0);
+		while (n > room && ((unsigned char)*from & 0xC0) == 0x80)
+			from++;
+		copy_text(out->text, sizeof out->text, from);
+		out->state = state->state;
+		out->state_stale = state->state != FLIP_UNKNOWN && state->clamp_serial != desk->clamp_serial;
+		if (state->state != FLIP_UNKNOWN)
+			s->cells[state->base][state->clamped]++;
+	}
+}
+
+/* The objective's tokens at one readout, by the scene's or state's logits. */
+static void reads(struct snapshot_state *out, const struct session *session, const float *logits)
+{
+	const struct objective_term *term = session->has_objective ? &session->objective.terms[0] : NULL;
+	if (!term || !logits || probe_objective(&session->objective))
+		return;
+	double largest = -HUGE_VAL, sum = 0;
+	int64_t V = session->model.arch.vocab;
+	for (int64_t i = 0; i < V; i++)
+		largest = fmax(largest, (double)logits[i]);
+	for (int64_t i = 0; i < V; i++)
+		sum += exp((double)logits[i] - largest);
+	/* Of an answer only the first token is read here. */
+	size_t count = session->objective.answer.count > 0 ? 1 : term->tokens.count;
+	for (size_t i = 0; i < count && out->read_count < (int)ARRAY_LEN(out->reads); i++) {
+		int32_t id = term->tokens.ids[i];
+		struct snapshot_read *r = &out->reads[out->read_count++];
+		r->id = (uint32_t)id;
+		r->logit = logits[id];
+		r->probability = (float)(exp((double)logits[id] - largest) / sum);
+	}
+}
+
+static void piece(const struct session *session, uint32_t id, char *out, size_t size)
+{
+	struct strbuf raw = {0};
+	if (session->model.tokenizer)
+		tokenizer_token_bytes(session->model.tokenizer, (int32_t)id, &raw);
+	if (raw.length > 0)
+		text_printable(out, size, raw.data, raw.length);
+	else
+		snprintf(out, size, "#%u", id);
+	strbuf_done(&raw);
+}
+
+static void next_tokens(struct snapshot_state *out, const struct session *session, const float *logits)
+{
+	struct top_logit top[ARRAY_LEN(out->top) + 1];
+	out->top_count = top_logits(logits, session->model.arch.vocab, (int)ARRAY_LEN(out->top), top);
+	for (int i = 0; i < out->top_count; i++) {
+		out->top[i] = (struct snapshot_read){
+			.id = (uint32_t)top[i].id, .logit = top[i].logit, .probability = top[i].probability};
+		piece(session, out->top[i].id, out->top[i].piece, sizeof out->top[i].piece);
+	}
+	reads(out, session, logits);
+	for (int i = 0; i < out->read_count; i++)
+		piece(session, out->reads[i].id, out->reads[i].piece, sizeof out->reads[i].piece);
+}
+
+static void scene_state(struct snapshot_state *out, const struct scene *scene)
+{
+	out->known = true;
+	out->has_objective = scene->has_objective;
+	out->objective = scene->J;
+	out->has_verdict = scene->has_objective;
+	out->verdict = scene->present;
+	next_tokens(out, scene->session, scene->logits);
+}
+
+static void states(struct snapshot *s, const struct desk *desk)
+{
+	const struct desk_run *run = &desk->run;
+	if (desk->has_base)
+		scene_state(&s->state[STATE_BASE], &desk->base);
+	if (desk->has_clamped)
+		scene_state(&s->state[STATE_CLAMPED], &desk->clamped);
+	if (run->evaluated) {
+		struct snapshot_state *r = &s->state[STATE_RECOVERED];
+		r->known = true;
+		r->has_objective = r->has_verdict = true;
+		r->objective = run->final.objective;
+		r->verdict = run->final.present;
+		if (!probe_objective(&desk->session->objective))
+			next_tokens(r, desk->session, run->final.logits);
+	}
+	for (int i = 0; i < STATE_COUNT; i++) {
+		if (!desk->texts[i])
+			continue;
+		size_t n = strlen(desk->texts[i]);
+		s->state[i].has_text = true;
+		s->state[i].text_running = desk->text_running[i];
+		s->state[i].text = mem_alloc(n + 1, 1);
+		text_printable(s->state[i].text, n + 1, desk->texts[i], n);
+	}
+	s->flip = FLIP_UNKNOWN;
+	if (desk->has_base && desk->has_clamped && desk->base.has_objective)
+		s->flip = desk_flip(desk->base.present, desk->clamped.present, run->evaluated && run->final.present);
+}
+
+static void tokens(struct snapshot *s, const struct desk *desk)
+{
+	const struct session *session = desk->session;
+	int64_t T = (int64_t)session->prompt.count, total = session_total_length(session);
+	s->token_count = (int)total;
+	s->token_selected = desk->token;
+	s->tokens = mem_alloc((size_t)total, sizeof *s->tokens);
+	bool *on = mem_alloc((size_t)total, sizeof *on);
+	int64_t first, count;
+	session_monitored(session, &first, &count);
+	bool clamped = session_has_clamps(session) &&
+		       positions_resolve(&session->clamp_positions, T, total, on, NULL) == STATUS_OK;
+	for (int64_t i = 0; i < total; i++) {
+		struct snapshot_token *t = &s->tokens[i];
+		t->id = (uint32_t)(i < T ? session->prompt.ids[i] : session->objective.answer.ids[i - T]);
+		struct strbuf shown = {0};
+		if (session->model.tokenizer)
+			tokenizer_token_show(session->model.tokenizer, (int32_t)t->id, &shown);
+		if (shown.length > 0)
+			copy_text(t->piece, sizeof t->piece, shown.data);
+		else
+			snprintf(t->piece, sizeof t->piece, "#%u", t->id);
+		strbuf_done(&shown);
+		t->special = session->model.tokenizer && tokenizer_is_special(session->model.tokenizer, (int32_t)t->id);
+		t->generated = i >= T;
+		t->clamped = clamped && on[i];
+		t->readout = session->has_objective && i >= T - 1 && i < (total > T ? total - 1 : T);
+		t->monitored = i >= first && i < first + count;
+	}
+	if (positions_resolve(&session->settings.delta_positions, T, total, on, NULL) == STATUS_OK)
+		for (int64_t i = 0; i < total; i++)
+			s->tokens[i].perturbed = on[i];
+	free(on);
+	const struct desk_run *run = &desk->run;
+	int64_t d = session->model.arch.d;
+	for (int64_t row = 0; run->evaluated && row < recovery_rows(run->recovery); row++) {
+		double sum = 0;
+		for (int64_t i = 0; i < d; i++)
+			sum += (double)run->delta[row * d + i] * (double)run->delta[row * d + i];
+		struct snapshot_token *t = &s->tokens[recovery_row_position(run->recovery, row)];
+		t->delta_norm = (float)sqrt((double)t->delta_norm * (double)t->delta_norm + sum);
+	}
+}
+
+static void input(struct snapshot *s, const struct desk *desk)
+{
+	const struct session *session = desk->session;
+	if (desk->prompt >= 0)
+		copy_text(s->task, sizeof s->task, desk->prompts.items[desk->prompt].task);
+	if (session->has_objective)
+		copy_text(s->objective, sizeof s->objective, session->objective.text);
+	s->objective_choice_count = desk->objective_count;
+	s->objective_choices = mem_alloc((size_t)desk->objective_count, sizeof *s->objective_choices);
+	for (int i = 0; i < desk->objective_count; i++)
+		copy_text(s->objective_choices[i], sizeof s->objective_choices[i], desk->objectives[i]);
+	char *at = positions_text(&session->clamp_positions),
+	     *delta = positions_text(&session->settings.delta_positions);
+	copy_text(s->clamp_positions, sizeof s->clamp_positions, at);
+	copy_text(s->delta_positions, sizeof s->delta_positions, delta);
+	free(at);
+	free(delta);
+	tokens(s, desk);
+	states(s, desk);
+}
+
+/* ---- features ---- */
+
+struct row {
+	uint32_t feature;
+	double key;
+	bool clamped;
+};
+
+static int by_key(const void *a, const void *b)
+{
+	const struct row *x = a, *y = b;
+	if (x->clamped != y->clamped)
+		return x->clamped ? -1 : 1;
+	if (x->key != y->key)
+		return x->key > y->key ? -1 : 1;
+	return (x->feature > y->feature) - (x->feature < y->feature);
+}
+
+static const struct clamp_rule *rule_of(const struct site *site, uint32_t feature)
+{
+	for (int64_t i = 0; i < site->rule_count; i++)
+		if (site->rules[i].feature == feature)
+			return &site->rules[i];
+	return NULL;
+}
+
+static bool matches(const struct desk *desk, const struct site *site, uint32_t feature)
+{
+	if (!desk->filter[0])
+		return false;
+	char number[16];
+	snprintf(number, sizeof number, "%u", feature);
+	return strcmp(number, desk->filter) == 0 || strcasestr(labels_get(site->labels, feature), desk->filter);
+}
+
+static void fill_feature(struct snapshot_feature *f, const struct desk *desk, const struct site *site, uint32_t feature)
+{
+	*f = (struct snapshot_feature){.layer = site->sae.layer, .feature = feature};
+	f->activation = desk->z_base ? desk->z_base[feature] : 0;
+	const struct clamp_rule *rule = rule_of(site, feature);
+	if (rule) {
+		char *mode = clamp_mode_text(rule->mode, rule->value);
+		for (char *c = mode; *c; c++)
+			if (*c == ':')
+				*c = ' ';
+		f->clamped = true;
+		copy_text(f->clamp, sizeof f->clamp, mode);
+		free(mode);
+	}
+	if (desk->z_clamped) {
+		f->has_held = true;
+		f->held = desk->z_clamped[feature];
+	}
+	if (desk->ranking && desk->ranking_site == desk->site) {
+		f->has_attribution = true;
+		f->attribution = (float)desk->ranking[feature].attribution;
+	}
+	if (desk->z_recovered && desk->z_clamped) {
+		f->has_change = true;
+		f->change = desk->z_recovered[feature] - desk->z_clamped[feature];
+	}
+	copy_text(f->label, sizeof f->label, labels_get(site->labels, feature));
+}
+
+static double key_of(const struct desk *desk, uint32_t feature)
+{
+	switch (desk->sort) {
+	case SORT_ATTRIBUTION:
+		return desk->ranking && desk->ranking_site == desk->site ? desk->ranking[feature].attribution : 0;
+	case SORT_CHANGE:
+		return desk->z_recovered && desk->z_clamped
+			       ? fabs((double)desk->z_recovered[feature] - (double)desk->z_clamped[feature])
+			       : 0;
+	case SORT_ID:
+		return -(double)feature;
+	default:
+		return fabs((double)desk->z_base[feature]);
+	}
+}
+
+static void features(struct snapshot *s, const struct desk *desk)
+{
+	const struct session *session = desk->session;
+	s->sort = desk->sort;
+	copy_text(s->filter, sizeof s->filter, desk->filter);
+	s->site_count = session->site_count;
+	s->site_selected = desk->site;
+	for (int i = 0; i < session->site_count; i++) {
+		s->sites[i].layer = session->sites[i].sae.layer;
+		snprintf(s->sites[i].hook, sizeof s->sites[i].hook, "%s", hook_name(session->sites[i].sae.hook));
+		s->sites[i].clamped = (int)session->sites[i].rule_count;
+	}
+	char *mode = clamp_mode_text(desk->mode, desk->mode_value);
+	copy_text(s->clamp_mode, sizeof s->clamp_mode, mode);
+	free(mode);
+	if (!desk->z_base || session->site_count == 0)
+		return;
+	const struct site *site = &session->sites[desk->site];
+	size_t F = (size_t)site->sae.features, n = 0;
+	struct row *rows = mem_alloc(F, sizeof *rows);
+	float scale = 0;
+	for (size_t f = 0; f < F; f++) {
+		uint32_t feature = (uint32_t)f;
+		bool clamped = rule_of(site, feature) != NULL;
+		bool shown = desk->filter[0] ? matches(desk, site, feature)
+					     : desk->z_base[f] != 0 || clamped ||
+						       (desk->z_recovered && desk->z_recovered[f] != 0);
+		scale = fmaxf(scale, fabsf(desk->z_base[f]));
+		/* Clamped features stay on top, so that what is held can be watched. */
+		if (shown)
+			rows[n++] = (struct row){feature, key_of(desk, feature), clamped && desk->sort != SORT_ID};
+	}
+	qsort(rows, n, sizeof *rows, by_key);
+	s->feature_total = (int)n;
+	s->feature_count = (int)(n < MOST_FEATURES ? n : MOST_FEATURES);
+	s->feature_scale = scale;
+	s->features = mem_alloc((size_t)s->feature_count, sizeof *s->features);
+	for (int i = 0; i < s->feature_count; i++)
+		fill_feature(&s->features[i], desk, site, rows[i].feature);
+	free(rows);
+}
+
+/* ---- recovery ---- */
+
+static void history(struct snapshot_history *h, const struct recovery *recovery)
+{
+	size_t n = (size_t)recovery_steps(recovery);
+	const struct recovery_metrics *m = recovery_history(recovery);
+	h->steps = (int)n;
+	h->planned = (int)recovery_planned(recovery);
+	float **const curves[] = {&h->objective,  &h->loss,   &h->drift,    &h->drift_relative, &h->decode_drift,
+				  &h->delta_norm, &h->cosine, &h->gradient, &h->projected};
+	for (size_t c = 0; c < ARRAY_LEN(curves); c++)
+		*curves[c] = mem_alloc(n, sizeof **curves[c]);
+	for (size_t i = 0; i < n; i++) {
+		h->objective[i] = (float)m[i].objective;
+		h->loss[i] = (float)m[i].loss;
+		h->drift[i] = (float)m[i].drift_l2;
+		h->drift_relative[i] = (float)m[i].drift_relative_l2;
+		h->decode_drift[i] = (float)m[i].decode_drift_l2;
+		h->delta_norm[i] = (float)m[i].delta_norm;
+		h->cosine[i] = (float)m[i].projection_cosine;
+		h->gradient[i] = (float)m[i].grad_norm;
+		h->projected[i] = (float)m[i].projected_grad_norm;
+	}
+}
+
+static void recovery(struct snapshot *s, const struct desk *desk)
+{
+	const struct desk_run *run = &desk->run;
+	const struct recovery_settings *settings = &desk->session->settings;
+	char *summary = settings_summary(settings);
+	copy_text(s->settings, sizeof s->settings, summary);
+	free(summary);
+	while (setting_names[s->setting_count].name)
+		s->setting_count++;
+	s->setting_values = mem_alloc((size_t)s->setting_count, sizeof *s->setting_values);
+	for (int i = 0; i < s->setting_count; i++) {
+		char *value = settings_get(settings, setting_names[i].name);
+		copy_text(s->setting_values[i], sizeof s->setting_values[i], value);
+		free(value);
+	}
+	s->step_shown = -1;
+	s->recovery_running = run->running;
+	s->recovery_paused = run->paused;
+	if (!run->recovery)
+		return;
+	history(&s->history, run->recovery);
+	s->step_shown = (int)run->shown;
+	s->step_live = run->live;
+	s->budget = recovery_budget(run->recovery);
+	s->run_count = 1;
+	if (!run->evaluated)
+		return;
+	s->delta_norm = run->final.delta_norm;
+	s->drift = run->final.drift_l2;
+	s->drift_relative = run->final.drift_relative_l2;
+	s->step_objective = run->final.objective;
+	s->recovered = run->final.present;
+	int64_t at = run->shown < recovery_steps(run->recovery) ? run->shown : recovery_steps(run->recovery) - 1;
+	if (at >= 0)
+		s->cosine = recovery_history(run->recovery)[at].projection_cosine;
+}
+
+static void decomposition(struct snapshot *s, const struct desk *desk)
+{
+	if (!desk->has_parts)
+		return;
+	const struct decomposition *parts = &desk->parts;
+	s->has_decomposition = true;
+	s->decomposition_stale = desk->parts_stale;
+	s->decomposition_step = (int)desk->parts_step;
+	s->identity_error = parts->identity_error;
+	s->component_count = COMPONENT_COUNT;
+	s->components = mem_alloc(COMPONENT_COUNT, sizeof *s->components);
+	for (int i = 0; i < COMPONENT_COUNT; i++) {
+		const struct component *from = &parts->components[i];
+		struct snapshot_component *c = &s->components[i];
+		snprintf(c->name, sizeof c->name, "%s", component_name((enum component_kind)i));
+		c->norm = from->norm;
+		c->cosine = from->cosine;
+		c->has_replay = true;
+		c->replay_objective = from->objective;
+		c->replay_recovered = from->recovered;
+		c->has_knockout = from->has_knockout;
+		c->knockout_objective = from->knockout_objective;
+		c->knockout_recovered = from->knockout_recovered;
+		for (int t = 0; t < from->top_count && t < (int)ARRAY_LEN(c->top); t++) {
+			int site = session_site_of_layer(desk->session, from->top[t].layer);
+			c->top[t].layer = from->top[t].layer;
+			c->top[t].feature = from->top[t].feature;
+			c->top[t].change = from->top[t].change;
+			copy_text(c->top[t].label, sizeof c->top[t].label,
+				  labels_get(desk->session->sites[site].labels, from->top[t].feature));
+			c->top_count++;
+		}
+		c->token_count = s->token_count;
+		c->per_token = mem_alloc((size_t)s->token_count, sizeof *c->per_token);
+		for (int64_t row = 0; row < parts->rows && desk->run.recovery; row++) {
+			double sum = 0;
+			for (int64_t k = 0; k < parts->d; k++)
+				sum += (double)from->rows[row * parts->d + k] * (double)from->rows[row * parts->d + k];
+			float *norm = &c->per_token[recovery_row_position(desk->run.recovery, row)];
+			*norm = (float)sqrt((double)*norm * (double)*norm + sum);
+		}
+	}
+}
+
+static void hint(struct snapshot *s, const struct desk *desk)
+{
+	const struct desk_run *run = &desk->run;
+	s->hint = HINT_NONE;
+	if (!desk->has_base || desk->session->site_count == 0 || !desk->session->has_objective)
+		return;
+	if (!desk->has_clamped)
+		s->hint = desk->ranking ? HINT_CLAMP : HINT_RANK;
+	else if (!desk->base.present || desk->clamped.present)
+		s->hint = HINT_OTHER_CLAMP;
+	else if (!run->recovery)
+		s->hint = HINT_RECOVER;
+	else if (run->finished && !desk->has_parts)
+		s->hint = HINT_DECOMPOSE;
+	else if (run->finished && !desk->exported)
+		s->hint = HINT_EXPORT;
+}
+
+struct snapshot *desk_snapshot(const struct desk *desk)
+{
+	struct snapshot *s = mem_alloc(1, sizeof *s);
+	s->job = desk->job;
+	snprintf(s->job_text, sizeof s->job_text, "%s", desk->job_text);
+	s->job_done = desk->job_done;
+	s->job_total = desk->job_total;
+	if (desk->flips_running && s->job == JOB_NONE) {
+		s->job = JOB_FLIPS;
+		snprintf(s->job_text, sizeof s->job_text, "finding valid flips");
+		s->job_done = desk->flips_at;
+		s->job_total = desk->prompts.count;
+	}
+	snprintf(s->error, sizeof s->error, "%s", desk->error.text);
+	s->error_serial = desk->error_serial;
+	snprintf(s->notice, sizeof s->notice, "%s", desk->notice);
+	s->prompt_selected = -1;
+	s->step_shown = -1;
+	status_line(s, desk);
+	if (!desk->session || desk->prompts.count < 0 || (desk->job == JOB_LOADING && desk->prompt < 0))
+		return s;
+	prompts(s, desk);
+	input(s, desk);
+	features(s, desk);
+	recovery(s, desk);
+	decomposition(s, desk);
+	hint(s, desk);
+	s->log_count = (int)desk->log_count;
+	s->log = mem_alloc(desk->log_count, sizeof *s->log);
+	for (size_t i = 0; i < desk->log_count; i++)
+		s->log[i] = (struct snapshot_log){mem_strdup(desk->log[i].command), mem_strdup(desk->log[i].result)};
+	return s;
+}
+
+void snapshot_free(struct snapshot *s)
+{
+	if (!s)
+		return;
+	for (int i = 0; i < STATE_COUNT; i++)
+		free(s->state[i].text);
+	for (int i = 0; i < s->component_count; i++)
+		free(s->components[i].per_token);
+	for (int i = 0; i < s->log_count; i++) {
+		free(s->log[i].command);
+		free(s->log[i].result);
+	}
+	struct snapshot_history *h = &s->history;
+	float *const curves[] = {h->objective,	h->loss,   h->drift,	h->drift_relative, h->decode_drift,
+				 h->delta_norm, h->cosine, h->gradient, h->projected};
+	for (size_t i = 0; i < ARRAY_LEN(curves); i++)
+		free(curves[i]);
+	free(s->prompts);
+	free(s->objective_choices);
+	free(s->tokens);
+	free(s->features);
+	free(s->setting_values);
+	free(s->components);
+	free(s->log);
+	free(s);
+}
