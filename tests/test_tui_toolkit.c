@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <math.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -681,6 +682,87 @@ static void test_terminal_quits_on_request(void **state)
 	harness_stop(h);
 }
 
+/* ---- a worker with news all the time ---- */
+
+struct flood {
+	int wake[2], news, keys;
+	bool finished;
+};
+
+static void *flood_worker(void *context)
+{
+	struct flood *f = context;
+	while (write(f->wake[1], "x", 1) == 1)
+		usleep(200);
+	return NULL;
+}
+
+static void flood_event(void *context, const struct term_event *event)
+{
+	struct flood *f = context;
+	f->keys += event->kind == TERM_KEY;
+	f->finished = event->kind == TERM_KEY && event->key == 'q';
+}
+
+static void flood_woken(void *context)
+{
+	struct flood *f = context;
+	char bytes[4096];
+	ssize_t n = read(f->wake[0], bytes, sizeof bytes);
+	f->news += n > 0 ? (int)n : 0;
+}
+
+static void flood_draw(void *context, struct screen *screen)
+{
+	struct flood *f = context;
+	struct canvas c = canvas_of(screen, (struct rect){0, 0, screen->rows, screen->cols});
+	canvas_printf(&c, 0, 0, ROLE_TEXT, "%s news, %d keys", f->news > 1000 ? "many" : "few", f->keys);
+}
+
+static bool flood_finished(void *context)
+{
+	return ((struct flood *)context)->finished;
+}
+
+static int flood_main(void *context)
+{
+	struct flood f = {0};
+	pthread_t thread;
+	(void)context;
+	if (pipe(f.wake) != 0 || demo_open() != STATUS_OK)
+		return 9;
+	pthread_create(&thread, NULL, flood_worker, &f);
+	struct loop_client client = {.context = &f,
+				     .wake_fd = f.wake[0],
+				     .event = flood_event,
+				     .woken = flood_woken,
+				     .draw = flood_draw,
+				     .finished = flood_finished};
+	loop_run(&client);
+	term_close();
+	signal(SIGPIPE, SIG_IGN);
+	close(f.wake[0]); /* the worker's next write fails */
+	pthread_join(thread, NULL);
+	return 0;
+}
+
+static void test_keys_are_heard_over_the_worker(void **state)
+{
+	(void)state;
+	struct harness *h = harness_start_function(&plain, flood_main, NULL);
+	assert_true(harness_wait(h, "few news, 0 keys"));
+	harness_type(h, "abc");
+	assert_true(harness_wait(h, "3 keys"));
+	assert_true(harness_wait(h, "many news, 3 keys"));
+	harness_type(h, "<Esc>");
+	assert_true(harness_wait(h, "4 keys"));
+	harness_resize(h, 30, 90);
+	harness_type(h, "q");
+	assert_int_equal(harness_wait_end(h), 0);
+	assert_true(harness_restored(h));
+	harness_stop(h);
+}
+
 /* ---- every way out ---- */
 
 enum death { DEATH_EXIT, DEATH_FATAL, DEATH_ABORT, DEATH_SEGV, DEATH_FPE, DEATH_BUS, DEATH_OVERFLOW, DEATH_HANG };
@@ -870,6 +952,7 @@ int main(void)
 		cmocka_unit_test(test_terminal_quits_on_request),
 		cmocka_unit_test(test_terminal_is_restored),
 		cmocka_unit_test(test_second_signal_ends),
+		cmocka_unit_test(test_keys_are_heard_over_the_worker),
 		cmocka_unit_test(test_terminal_degrades),
 		cmocka_unit_test(test_terminals_of_other_names),
 		cmocka_unit_test(test_terminal_refuses),

@@ -174,6 +174,20 @@ static void test_stale_numbers_are_dimmed(void **state)
 	close_bench(&b);
 }
 
+static void test_the_pane_concerned_says_what_runs(void **state)
+{
+	(void)state;
+	struct bench b;
+	open_bench(&b, SAMPLE_CLAMPED, 24, 80);
+	b.sample.snapshot.job = JOB_ATTRIBUTE;
+	snprintf(b.sample.snapshot.job_text, sizeof b.sample.snapshot.job_text, "ranking features");
+	workbench_update(&b.wb, &b.sample.snapshot, 100);
+	assert_true(workbench_idle_ms(&b.wb) > 0);
+	shows(&b, "2 features ⠼ 2.4 s ");
+	shows(&b, "⠼ ranking features 2.4 s");
+	close_bench(&b);
+}
+
 static void test_unknown_is_a_dot(void **state)
 {
 	(void)state;
@@ -215,6 +229,13 @@ static void test_failures_are_seen(void **state)
 	shows(&b, "the SAE at layer 2 has 1024");
 	press(&b, KEYCODE_ESCAPE);
 	assert_null(strstr(look(&b), "4711"));
+	type(&b, ":nonsense\r:prompt nobody\r");
+	shows(&b, "there is no prompt \"nobody\"");
+	press(&b, KEYCODE_UP); /* has been seen */
+	assert_null(strstr(look(&b), "nobody"));
+	press(&b, 'M'); /* the failure of the session comes first */
+	shows(&b, "the SAE at layer 2 has 1024");
+	press(&b, KEYCODE_ESCAPE);
 	snprintf(b.sample.snapshot.notice, sizeof b.sample.snapshot.notice, "exported to a.csv");
 	shows(&b, "exported to a.csv");
 	press(&b, KEYCODE_DOWN);
@@ -553,6 +574,7 @@ int main(void)
 		cmocka_unit_test(test_screens),
 		cmocka_unit_test(test_every_size_and_stage),
 		cmocka_unit_test(test_stale_numbers_are_dimmed),
+		cmocka_unit_test(test_the_pane_concerned_says_what_runs),
 		cmocka_unit_test(test_unknown_is_a_dot),
 		cmocka_unit_test(test_hints_follow),
 		cmocka_unit_test(test_failures_are_seen),

@@ -6,20 +6,30 @@
 #include "tui/format.h"
 #include "tui/workbench.h"
 
-/* What is running, at the right end; returns the column where it begins. */
-static int draw_job(const struct workbench *wb, const struct canvas *c)
+int64_t status_job_ms(const struct workbench *wb)
+{
+	return wb->now_ms > wb->job_since_ms ? wb->now_ms - wb->job_since_ms : 0;
+}
+
+const char *status_spinner(const struct workbench *wb, bool ascii)
 {
 	static const char *const turns[] = {"⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"};
 	static const char *const turns_ascii[] = {"|", "/", "-", "\\"};
+	int64_t turn = status_job_ms(wb) / 100;
+	return ascii ? turns_ascii[turn % 4] : turns[turn % 10];
+}
+
+/* What is running, at the right end; returns the column where it begins. */
+static int draw_job(const struct workbench *wb, const struct canvas *c)
+{
 	const struct snapshot *s = wb->s;
 	char text[160] = "", since[FORMAT_SIZE];
-	int64_t ms = wb->now_ms > wb->job_since_ms ? wb->now_ms - wb->job_since_ms : 0;
+	int64_t ms = status_job_ms(wb);
 	unsigned style = ROLE_RECOVERED;
 	if (s->recovery_running) {
 		snprintf(text, sizeof text, "▶ %d/%d", s->history.steps, s->history.planned);
 	} else if (s->job != JOB_NONE) {
-		const char *turn = c->screen->ascii ? turns_ascii[ms / 100 % 4] : turns[ms / 100 % 10];
-		int n = snprintf(text, sizeof text, "%s %s", turn, s->job_text);
+		int n = snprintf(text, sizeof text, "%s %s", status_spinner(wb, c->screen->ascii), s->job_text);
 		if (s->job_total > 0)
 			n += snprintf(text + n, sizeof text - (size_t)n, " %.0f/%.0f", s->job_done, s->job_total);
 		if (ms >= 1000)
@@ -73,8 +83,8 @@ void status_draw(struct workbench *wb, const struct canvas *c)
 	const struct snapshot *s = wb->s;
 	int end = draw_job(wb, c) - 2;
 	struct canvas left = canvas_part(c, (struct rect){0, 0, 1, end});
-	if (has_failure(wb) || wb->message[0]) {
-		bool failure = has_failure(wb);
+	if (has_failure(wb) || wb->message_shown) {
+		bool failure = has_failure(wb) && !wb->message_shown;
 		int col = failure ? canvas_text(&left, 0, 0, ROLE_ERROR, " ✗ ") : 1;
 		const char *keys = "  M all  Esc ok";
 		int room = end - col - (int)strlen(keys);

@@ -108,7 +108,7 @@ static void draw(struct workbench *wb, const struct canvas *c)
 
 static bool action(struct workbench *wb, enum action action)
 {
-	int token = workbench_token(wb);
+	int token;
 	switch (action) {
 	case ACTION_FIRST:
 		token = 0;

@@ -43,6 +43,7 @@ void workbench_say(struct workbench *wb, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(wb->message, sizeof wb->message, format, args);
 	va_end(args);
+	wb->message_shown = true;
 }
 
 static bool send(struct workbench *wb, const struct command *command)
@@ -209,10 +210,12 @@ static void ask_quit(struct workbench *wb)
 
 static void show_message(struct workbench *wb)
 {
-	const char *text = wb->message[0] ? wb->message : wb->s->error[0] ? wb->s->error : wb->s->notice;
+	const char *text = wb->message_shown ? wb->message : wb->s->error;
+	if (!text[0])
+		text = wb->message[0] ? wb->message : wb->s->notice;
 	popup_show(&wb->popup, "last message", text[0] ? text : "No message so far.");
 	wb->error_seen = wb->s->error_serial;
-	wb->message[0] = '\0';
+	wb->message_shown = false;
 }
 
 static void show_help(struct workbench *wb)
@@ -229,8 +232,8 @@ static void show_help(struct workbench *wb)
 /* Esc: the nearest thing that can be left, else what is running. */
 static void go_back(struct workbench *wb)
 {
-	if (wb->message[0] || wb->error_seen != wb->s->error_serial) {
-		wb->message[0] = '\0';
+	if (wb->message_shown || wb->error_seen != wb->s->error_serial) {
+		wb->message_shown = false;
 		wb->error_seen = wb->s->error_serial;
 	} else if (wb->s->job != JOB_NONE) {
 		wb->backend.cancel(wb->backend.context);
@@ -397,9 +400,11 @@ static void handle_key(struct workbench *wb, int key)
 		ask_key(wb, key);
 	} else {
 		enum action action = keys_action(wb->focus, key);
-		/* a key that does something has seen the notice */
+		/* a key that does something has seen the notice and the message */
 		if (action != ACTION_NONE)
 			snprintf(wb->notice_seen, sizeof wb->notice_seen, "%s", wb->s->notice);
+		if (action != ACTION_NONE && action != ACTION_BACK && action != ACTION_MESSAGE)
+			wb->message_shown = false;
 		if (action != ACTION_NONE && !views[wb->focus]->action(wb, action))
 			workbench_global_action(wb, action);
 	}

@@ -90,7 +90,8 @@ struct workbench {
 	struct input_history history[ASK_COUNT];
 	char export_format[32];
 
-	char message[768]; /* of the screens themselves; "" none */
+	char message[768];  /* of the screens themselves, the last one; "" none */
+	bool message_shown; /* until the next key */
 	uint64_t error_seen;
 	char notice_seen[256];
 	enum job_kind job;
@@ -132,7 +133,7 @@ bool workbench_send(struct workbench *wb, enum command_kind kind, int64_t number
 bool workbench_send_value(struct workbench *wb, enum command_kind kind, int64_t number, double value);
 /* Shows `value` at once and sends it as soon as the queue takes it. */
 void workbench_want(struct workbench *wb, struct want *want, int value);
-/* A sentence in the status line; "" removes it. */
+/* A sentence in the status line, until the next key. */
 void workbench_say(struct workbench *wb, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void workbench_go(struct workbench *wb, enum pane pane);
 /* Actions that are the same in every pane; false if `action` is none of them. */
@@ -166,6 +167,10 @@ void settings_key(struct workbench *wb, int key);
 /* status.c */
 void status_draw(struct workbench *wb, const struct canvas *c);
 void footer_draw(struct workbench *wb, const struct canvas *c);
+
+/* The turning sign of what is running, and for how long it has been. */
+const char *status_spinner(const struct workbench *wb, bool ascii);
+int64_t status_job_ms(const struct workbench *wb);
 
 /* Style of a state's numbers, dimmed if stale. */
 unsigned state_style(const struct snapshot_state *state, int which);

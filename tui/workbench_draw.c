@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tui/format.h"
 #include "tui/workbench.h"
 
 unsigned state_style(const struct snapshot_state *state, int which)
@@ -10,15 +11,44 @@ unsigned state_style(const struct snapshot_state *state, int which)
 	return roles[which] | (state->stale ? (unsigned)STYLE_DIM : 0);
 }
 
+/* The pane whose numbers the running job will change. */
+static enum pane job_pane(enum job_kind job)
+{
+	switch (job) {
+	case JOB_PROMPT:
+	case JOB_CLAMP:
+	case JOB_GENERATE:
+		return PANE_BEHAVIOUR;
+	case JOB_ATTRIBUTE:
+		return PANE_FEATURES;
+	case JOB_FLIPS:
+		return PANE_PROMPTS;
+	case JOB_RECOVER:
+		return PANE_RECOVERY;
+	case JOB_DECOMPOSE:
+		return PANE_DECOMPOSITION;
+	default:
+		return PANE_GLOBAL;
+	}
+}
+
 static void draw_title(const struct workbench *wb, enum pane pane, const struct canvas *c)
 {
 	struct strbuf detail = {0};
 	canvas_rule(c, 0, 0, c->cols, ROLE_RULE);
 	int at = canvas_printf(c, 0, 1, wb->focus == pane ? ROLE_FOCUS : ROLE_TITLE, "%d %s", (int)pane + 1,
 			       keys_pane_name(pane));
+	if (wb->s->job != JOB_NONE && job_pane(wb->s->job) == pane && status_job_ms(wb) >= 100) {
+		char since[FORMAT_SIZE];
+		at = canvas_printf(c, 0, at, ROLE_KEY, " %s", status_spinner(wb, c->screen->ascii));
+		if (status_job_ms(wb) >= 1000)
+			at = canvas_printf(c, 0, at, ROLE_NOTE, " %s",
+					   format_duration(since, (double)status_job_ms(wb) / 1000));
+		at = canvas_text(c, 0, at, ROLE_TEXT, " ");
+	}
 	if (views[pane]->title)
 		views[pane]->title(wb, &detail);
-	int room = c->cols - at - 4;
+	int room = c->cols - at - 3;
 	if (detail.length > 0 && room > 3) {
 		int columns = text_columns(detail.data, detail.length);
 		canvas_put(c, 0, at + 1, ROLE_TEXT, ' ');
