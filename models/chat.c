@@ -101,7 +101,8 @@ enum status chat_load(struct chat **out, const char *folder, const struct tokeni
 	if (!status && !text)
 		status = error_set(error, STATUS_NOTHING, "'%s' has no chat template", folder);
 	if (!status)
-		status = chat_create(out, text, n, tokenizer_bos_text(tokenizer), tokenizer_eos_text(tokenizer), error);
+		status = chat_create(out, text, n, tokenizer ? tokenizer_bos_text(tokenizer) : "",
+				     tokenizer ? tokenizer_eos_text(tokenizer) : "", error);
 	free(text);
 	return status;
 }

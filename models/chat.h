@@ -26,7 +26,8 @@ struct chat_message {
 
 struct chat;
 
-/* The form of a model folder; nothing of `tokenizer` is kept. STATUS_NOTHING if the
+/* The form of a model folder; nothing of `tokenizer` is kept, and it may be NULL if
+ * nothing will be rendered. STATUS_NOTHING if the
  * folder has none (base models). A template that cannot be used is no error here:
  * see chat_problem. */
 enum status WARN_UNUSED chat_load(struct chat **out, const char *folder, const struct tokenizer *tokenizer,

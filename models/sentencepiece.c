@@ -57,7 +57,7 @@ static enum status next_field(struct message *m, bool *more, struct error *error
 	if (!*more)
 		return STATUS_OK;
 	size_t start = m->at;
-	uint64_t key;
+	uint64_t key = 0;
 	bool ok = read_varint(m, &key) && key >> 3 > 0 && key >> 3 <= 536870911;
 	m->field = ok ? (uint32_t)(key >> 3) : 0;
 	m->wire = (uint32_t)(key & 7);

@@ -33,6 +33,11 @@ struct tokenizer;
 enum status WARN_UNUSED tokenizer_load(struct tokenizer **out, const char *path, struct error *error);
 void tokenizer_destroy(struct tokenizer **tokenizer);
 
+/* Appends what a folder's tokenizer is, in one line, without reading the vocabulary:
+ * "tokenizer.json, 17209920 bytes, class ..., bos ..., eos ...". STATUS_INVALID if
+ * there is none. */
+enum status WARN_UNUSED tokenizer_inspect(const char *folder, struct strbuf *out, struct error *error);
+
 /* A growing list of ids. Initialise with {0}; token_list_done frees. */
 struct token_list {
 	int32_t *ids;

@@ -213,8 +213,8 @@ static enum status load_candidate(struct tokenizer *t, const char *path, const c
 	return load_model_file(t, path, config, error);
 }
 
-static enum status load_folder(struct tokenizer *t, const char *folder, struct tokenizer_config *config,
-			       struct error *error)
+/* The file of a folder that counts, and the one that goes with it; NULL if none. */
+static const struct candidate *find_candidate(const char *folder)
 {
 	static const struct candidate candidates[] = {
 		{"tokenizer.json", NULL},     {"20B_tokenizer.json", NULL}, /* the name in GPT-NeoX's own release */
@@ -226,18 +226,62 @@ static enum status load_folder(struct tokenizer *t, const char *folder, struct t
 		char *path = path_join(folder, candidates[i].name);
 		char *second = other ? path_join(folder, other) : NULL;
 		bool there = file_exists(path) && (!second || file_exists(second));
-		enum status status = there ? load_candidate(t, path, second, config, error) : STATUS_OK;
-		if (there && !status)
-			t->description = mem_strdup(candidates[i].name);
 		free(path);
 		free(second);
 		if (there)
-			return status;
+			return &candidates[i];
 	}
+	return NULL;
+}
+
+static enum status no_tokenizer(const char *folder, struct error *error)
+{
 	return error_set(
 		error, STATUS_INVALID,
 		"'%s' has no tokenizer: expected tokenizer.json, vocab.json with merges.txt, or tokenizer.model",
 		folder);
+}
+
+static enum status load_folder(struct tokenizer *t, const char *folder, struct tokenizer_config *config,
+			       struct error *error)
+{
+	const struct candidate *found = find_candidate(folder);
+	if (!found)
+		return no_tokenizer(folder, error);
+	char *path = path_join(folder, found->name);
+	char *second = found->second ? path_join(folder, found->second) : NULL;
+	enum status status = load_candidate(t, path, second, config, error);
+	if (!status)
+		t->description = mem_strdup(found->name);
+	free(path);
+	free(second);
+	return status;
+}
+
+enum status tokenizer_inspect(const char *folder, struct strbuf *out, struct error *error)
+{
+	const struct candidate *found = find_candidate(folder);
+	if (!found)
+		return no_tokenizer(folder, error);
+	struct tokenizer_config config = {.add_bos = -1, .add_eos = -1};
+	enum status status = tokenizer_config_read(&config, folder, error);
+	if (!status) {
+		char shown[80];
+		struct file_map map;
+		char *path = path_join(folder, found->name);
+		status = file_map_open(&map, path, error);
+		strbuf_printf(out, "%s, %zu bytes", found->name, map.size);
+		file_map_close(&map);
+		free(path);
+		const char *const parts[][2] = {{"class", config.class_name}, {"bos", config.bos}, {"eos", config.eos}};
+		for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+			text_printable(shown, sizeof shown, parts[i][1], strlen(parts[i][1]));
+			if (shown[0])
+				strbuf_printf(out, ", %s %s", parts[i][0], shown);
+		}
+	}
+	tokenizer_config_done(&config);
+	return status;
 }
 
 static void describe(struct tokenizer *t)

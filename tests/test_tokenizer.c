@@ -541,6 +541,10 @@ static void vocab_and_merges(void **state)
 	struct error error = {0};
 	if (tokenizer_load(&t, folder, &error))
 		fail_msg("%s", error.text);
+	struct strbuf line = {0};
+	assert_int_equal(tokenizer_inspect(folder, &line, &error), STATUS_OK);
+	assert_string_equal(line.data, "vocab.json, 38 bytes, class GPT2Tokenizer, bos <|endoftext|>");
+	strbuf_done(&line);
 	expect_ids(t, "ab<x><y><p>", 11, (struct tokenizer_options){true, true}, "3 2 7 5 8");
 	expect_ids(t, "<x><|endoftext|>a", 17, (struct tokenizer_options){false, false}, "7 0");
 	assert_int_equal(tokenizer_size(t), 9);
