@@ -21,8 +21,6 @@ static const char *format(char out[FORMAT_SIZE], double value, const char *sign)
 		snprintf(out, FORMAT_SIZE, "%sinf", value < 0 ? "-" : sign);
 	else if (value == 0)
 		snprintf(out, FORMAT_SIZE, "0");
-	else if (size < 1e5 && size == floor(size))
-		snprintf(out, FORMAT_SIZE, "%s%.0f", value < 0 ? "-" : sign, size);
 	else {
 		int decimals = size < .00095  ? 5
 			       : size < .0095 ? 4

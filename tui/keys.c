@@ -38,6 +38,7 @@ const struct key_binding keys_table[] = {
 
 	{PANE_LOG, 'y', ACTION_COPY, "copy", "copy the command to the terminal's clipboard"},
 	{PANE_LOG, 'w', ACTION_NOTE, "note", "write a note into the journal"},
+	{PANE_LOG, KEYCODE_ENTER, ACTION_OPEN, NULL, "show the whole command and its result"},
 
 	{PANE_GLOBAL, 'r', ACTION_RUN, "run", "run the recovery, or pause it"},
 	{PANE_GLOBAL, 's', ACTION_STEP, "step", "run one iteration"},

@@ -41,9 +41,8 @@ static int curves_of(struct curve *out, const struct snapshot *s, int step)
 		false, "",	     ""};
 	out[count] = (struct curve){
 		"‖δ‖", h->delta_norm, at_step(h->delta_norm, h->steps, step, same ? s->delta_norm : NAN), true, "", ""};
-	char budget[FORMAT_SIZE];
 	if (s->budget > 0)
-		snprintf(out[count].limit, sizeof out[count].limit, "/%s", format_number(budget, s->budget));
+		snprintf(out[count].limit, sizeof out[count].limit, "/%.4g", s->budget);
 	count++;
 	out[count++] = (struct curve){"drift", h->drift, at_step(h->drift, h->steps, step, same ? s->drift : NAN),
 				      true,    "",	 ""};
@@ -110,19 +109,22 @@ static void draw_table(const struct workbench *wb, const struct canvas *c)
 	const struct snapshot_history *h = &wb->s->history;
 	static const char *const heads[] = {"step", "J", "‖δ‖", "drift", "cos", "‖g‖"};
 	const float *series[] = {h->objective, h->delta_norm, h->drift, h->cosine, h->gradient};
-	int step = workbench_step(wb), rows = c->rows - 1;
+	const struct snapshot *s = wb->s;
+	/* what the last update led to is known once it is shown */
+	const double last[] = {s->step_objective, s->delta_norm, s->drift, NAN, NAN};
+	int step = workbench_step(wb), rows = c->rows - 1, known = h->steps + (s->step_shown == h->steps);
 	for (size_t i = 0; i < ARRAY_LEN(heads); i++)
 		canvas_text_right(c, 0, 5 + 8 * (int)i, ROLE_NOTE, heads[i]);
 	int first = step - rows / 2;
-	first = first > h->steps - rows ? h->steps - rows : first;
+	first = first > known - rows ? known - rows : first;
 	first = first < 0 ? 0 : first;
-	for (int row = 0; row < rows && first + row < h->steps; row++) {
+	for (int row = 0; row < rows && first + row < known; row++) {
 		char number[FORMAT_SIZE];
 		int i = first + row;
 		snprintf(number, sizeof number, "%d", i);
 		canvas_text_right(c, row + 1, 5, ROLE_TEXT, number);
 		for (size_t k = 0; k < ARRAY_LEN(series); k++) {
-			double value = series[k] ? (double)series[k][i] : NAN;
+			double value = i == h->steps ? last[k] : series[k] ? (double)series[k][i] : NAN;
 			canvas_text_right(c, row + 1, 13 + 8 * (int)k, ROLE_TEXT,
 					  k == 0 ? format_signed(number, value) : format_number(number, value));
 		}

@@ -64,6 +64,11 @@ static void draw_identity(const struct snapshot *s, const struct canvas *c)
 		snprintf(fit, sizeof fit, "  fvu %s L0 %.0f", format_number(fvu, (double)s->fvu), (double)s->l0);
 	int room = c->cols - 8 - text_columns(fit, strlen(fit)) - text_columns(test, strlen(test)) -
 		   text_columns(device, strlen(device));
+	char *detail = strstr(device, " (");
+	if (detail && room < text_columns(model, strlen(model)) + text_columns(sae, strlen(sae))) {
+		room += text_columns(detail, strlen(detail)) - 1;
+		snprintf(detail, 2, " ");
+	}
 	if (room < text_columns(model, strlen(model)) + text_columns(sae, strlen(sae)))
 		sae[0] = '\0';
 	if (room < text_columns(model, strlen(model)))

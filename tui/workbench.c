@@ -20,7 +20,8 @@ const struct view *const views[PANE_STRIP + 1] = {
 void workbench_init(struct workbench *wb, const struct workbench_backend *backend, const struct snapshot *first,
 		    int64_t now_ms)
 {
-	*wb = (struct workbench){.backend = *backend, .focus = PANE_PROMPTS, .hints = true, .last_top = 16};
+	*wb = (struct workbench){
+		.backend = *backend, .focus = PANE_PROMPTS, .hints = true, .last_top = 16, .feature_at = -1};
 	workbench_update(wb, first, now_ms);
 }
 

@@ -75,8 +75,8 @@ struct workbench {
 	int *prompt_rows; /* indices into s->prompts that pass the filter */
 	size_t prompt_rows_capacity;
 	char prompt_filter[64];
-	uint32_t feature_at; /* the feature of the cursor, so that it stays on it when rows move */
-	int last_top;	     /* the k of the last "clamp the top k" */
+	int64_t feature_at; /* the feature the user went to, which the cursor stays on; -1 none */
+	int last_top;	    /* the k of the last "clamp the top k" */
 
 	struct want prompt, token, step;
 
