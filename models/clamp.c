@@ -127,24 +127,30 @@ static void edit_forward(struct edit *base, struct recorder *rec, struct tensor 
 	op_clamp(rec, e->move, e->z, clamp->modes, clamp->values, e->on);
 	if (e->alpha != 1) {
 		sae_record_encode(clamp->sae, rec, e->full_z, e->full_h, e->prepared, x);
-		sae_record_decode(clamp->sae, rec, e->recon, e->full_z);
-		op_blend(rec, x, x, e->recon, e->on, e->alpha);
+		struct tensor recon = tensor_rows(e->recon, 0, x.rows);
+		sae_record_decode(clamp->sae, rec, recon, e->full_z);
+		op_blend(rec, x, x, recon, e->on, e->alpha);
 	}
 	op_linear(rec, x, e->move, clamp->w_dec, OP_IN_OUT, &(struct op_linear){.residual = x});
 }
 
+/* As many rows as the gradient that comes in has: not all planned gradients take part in
+ * every backward pass. */
 static void edit_backward(struct edit *base, struct recorder *rec, struct tensor dx)
 {
 	struct clamp_edit *e = (struct clamp_edit *)base;
 	const struct clamp *clamp = e->clamp;
-	op_linear(rec, e->dmove, dx, clamp->w_dec, OP_OUT_IN, NULL);
-	op_clamp_back(rec, e->dz, e->dmove, e->z, clamp->modes, clamp->values, e->on);
+	struct tensor dmove = tensor_rows(e->dmove, 0, dx.rows), dz = tensor_rows(e->dz, 0, dx.rows);
+	op_linear(rec, dmove, dx, clamp->w_dec, OP_OUT_IN, NULL);
+	op_clamp_back(rec, dz, dmove, e->z, clamp->modes, clamp->values, e->on);
 	if (e->alpha != 1) {
-		sae_record_decode_back(clamp->sae, rec, e->full_dz, dx);
-		sae_record_encode_back(clamp->sae, rec, e->recon, e->full_dz, e->full_h, e->full_dh);
-		op_blend(rec, dx, dx, e->recon, e->on, e->alpha);
+		struct tensor full_dz = tensor_rows(e->full_dz, 0, dx.rows), recon = tensor_rows(e->recon, 0, dx.rows);
+		struct tensor full_dh = tensor_rows(e->full_dh, 0, dx.rows);
+		sae_record_decode_back(clamp->sae, rec, full_dz, dx);
+		sae_record_encode_back(clamp->sae, rec, recon, full_dz, e->full_h, full_dh);
+		op_blend(rec, dx, dx, recon, e->on, e->alpha);
 	}
-	clamp_record_encode_back(clamp, rec, dx, e->dz, e->h, e->dh);
+	clamp_record_encode_back(clamp, rec, dx, dz, e->h, tensor_rows(e->dh, 0, dx.rows));
 }
 
 enum status clamp_edit_create(struct clamp_edit *e, const struct clamp *clamp, int point, double alpha, int64_t rows,

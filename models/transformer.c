@@ -209,8 +209,8 @@ static void declare(struct pass *pass, struct arena *arena, struct arena *inputs
 		}
 	}
 	if (c->backward) {
-		arena_add(arena, &pass->dx, DTYPE_F32, G * c->rows, arch->d);
-		arena_add(arena, &pass->dn, DTYPE_F32, G * c->rows, arch->d);
+		arena_add(arena, &pass->dx_all, DTYPE_F32, G * c->rows, arch->d);
+		arena_add(arena, &pass->dn_all, DTYPE_F32, G * c->rows, arch->d);
 		add_gradients(arena, &pass->layers[L], c);
 	}
 }
@@ -228,18 +228,30 @@ static void share(struct pass *pass)
 			pass->points[p] = pass->points[c->first_point + (p - c->first_point) % 3];
 		return;
 	}
+	pass->dstart = pass->dx_all;
+}
+
+/* Sets the gradients that take part: tensors of all blocks are views of the shared ones. */
+static void activate(struct pass *pass, int64_t gradients)
+{
+	const struct pass_config *c = &pass->config;
+	int L = layer_count(c);
+	int64_t rows = gradients * c->rows;
 	const struct layer_state *g = &pass->layers[L];
-	for (int l = first; l < L; l++) {
+	pass->active = gradients;
+	pass->dx = tensor_rows(pass->dx_all, 0, rows);
+	pass->dn = tensor_rows(pass->dn_all, 0, rows);
+	for (int l = c->first_point / 2; l < L; l++) {
 		struct layer_state *s = &pass->layers[l];
-		s->dqkv = g->dqkv;
-		s->dq = g->dq;
-		s->dk = g->dk;
-		s->dv = g->dv;
-		s->dheads = g->dheads;
-		s->dpre = g->dpre;
-		s->dact = g->dact;
+		s->dqkv = tensor_rows(g->dqkv, 0, rows);
+		s->dq = tensor_rows(g->dq, 0, rows);
+		s->dk = tensor_rows(g->dk, 0, rows);
+		s->dv = tensor_rows(g->dv, 0, rows);
+		s->dheads = tensor_rows(g->dheads, 0, rows);
+		s->dpre = tensor_rows(g->dpre, 0, rows);
+		if (c->arch->gated)
+			s->dact = tensor_rows(g->dact, 0, rows);
 	}
-	pass->dstart = pass->dx;
 }
 
 static void start_pass(struct pass *pass, struct device *device, const struct pass_config *config)
@@ -399,7 +411,7 @@ static void readout_forward(struct pass *pass, struct recorder *rec)
 		op_softcap(rec, pass->logits, pass->logits, arch->logit_softcap);
 }
 
-void pass_record_forward(struct pass *pass, struct recorder *rec)
+void pass_record_forward_to(struct pass *pass, struct recorder *rec, int last)
 {
 	const struct pass_config *c = &pass->config;
 	const struct arch *arch = c->arch;
@@ -411,7 +423,7 @@ void pass_record_forward(struct pass *pass, struct recorder *rec)
 	else
 		record_copy_tensor(rec, pass->points[at], pass->start);
 	edits_forward(pass, rec, at);
-	while (at < c->last_point) {
+	while (at < last) {
 		int l = at / 2;
 		struct tensor x = pass->points[at];
 		if (arch->parallel_residual) {
@@ -427,7 +439,12 @@ void pass_record_forward(struct pass *pass, struct recorder *rec)
 		}
 		edits_forward(pass, rec, at);
 	}
-	if (c->logits != LOGITS_NONE)
+}
+
+void pass_record_forward(struct pass *pass, struct recorder *rec)
+{
+	pass_record_forward_to(pass, rec, pass->config.last_point);
+	if (pass->config.logits != LOGITS_NONE)
 		readout_forward(pass, rec);
 }
 
@@ -506,20 +523,13 @@ static void readout_backward(struct pass *pass, struct recorder *rec)
 	}
 }
 
-void pass_record_backward(struct pass *pass, struct recorder *rec, struct tensor dlast)
+/* From the gradient in dx at `at` down to the first point. */
+static void blocks_backward(struct pass *pass, struct recorder *rec, int at)
 {
 	const struct pass_config *c = &pass->config;
-	const struct arch *arch = c->arch;
-	if (!c->backward)
-		fatal("a backward pass was not planned for");
-	if (c->logits != LOGITS_NONE)
-		readout_backward(pass, rec);
-	else
-		record_copy_tensor(rec, pass->dx, dlast);
-	int at = c->last_point;
 	edits_backward(pass, rec, at);
 	while (at > c->first_point) {
-		if (arch->parallel_residual) {
+		if (c->arch->parallel_residual) {
 			/* The attention's part first: mlp_backward adds to dx, which both need as it came. */
 			at -= 2;
 			struct tensor x = pass->points[at];
@@ -538,4 +548,26 @@ void pass_record_backward(struct pass *pass, struct recorder *rec, struct tensor
 		}
 		edits_backward(pass, rec, at);
 	}
+}
+
+void pass_record_backward(struct pass *pass, struct recorder *rec, struct tensor dlast)
+{
+	const struct pass_config *c = &pass->config;
+	if (!c->backward)
+		fatal("a backward pass was not planned for");
+	activate(pass, c->gradients);
+	if (c->logits != LOGITS_NONE)
+		readout_backward(pass, rec);
+	else
+		record_copy_tensor(rec, pass->dx, dlast);
+	blocks_backward(pass, rec, c->last_point);
+}
+
+void pass_record_backward_from(struct pass *pass, struct recorder *rec, int last, int64_t gradients)
+{
+	if (!pass->config.backward || gradients > pass->config.gradients)
+		fatal("a backward pass of %lld gradients was not planned for", (long long)gradients);
+	activate(pass, gradients);
+	record_fill(rec, pass->dx, 0);
+	blocks_backward(pass, rec, last);
 }

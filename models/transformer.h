@@ -94,7 +94,9 @@ struct pass {
 	/* private */
 	struct layer_state *layers;
 	struct arena *arena, *inputs;
-	struct tensor gathered, dfinal, dgathered, dx, dn;
+	struct tensor gathered, dfinal, dgathered, dx_all, dn_all;
+	struct tensor dx, dn; /* of the gradients that take part in what is being recorded */
+	int64_t active;	      /* how many those are */
 	bool softcap;
 };
 
@@ -110,8 +112,14 @@ enum status WARN_UNUSED pass_set_rows(struct pass *pass, int64_t sequence, int64
 
 /* Records the forward pass: from ids or start to logits. */
 void pass_record_forward(struct pass *pass, struct recorder *rec);
+/* The same up to `last` (at most last_point), without logits. */
+void pass_record_forward_to(struct pass *pass, struct recorder *rec, int last);
 /* Records the backward pass: from dlogits, or with LOGITS_NONE from `dlast` [G*R, d], the
- * gradient by the residual at last_point, down to first_point. */
+ * gradient by the residual at last_point, down to first_point. With G > 1 dlogits is the
+ * first gradient's; the others start from zero and are what edits add. */
 void pass_record_backward(struct pass *pass, struct recorder *rec, struct tensor dlast);
+/* The backward pass from point `last` with a zero gradient there: only what edits add
+ * comes down. `gradients` (at most G) replicas take part. */
+void pass_record_backward_from(struct pass *pass, struct recorder *rec, int last, int64_t gradients);
 
 #endif

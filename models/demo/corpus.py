@@ -237,18 +237,19 @@ ASKS = ["What is the {k} of {e}?", "Which {k} does {e} have?", "Name the {k} of 
 
 
 def choice_text(prefix, question, choices):
-    lines = [f"{letter}. {c}" for letter, c in zip("ABCD", choices)]
+    lines = [f"{letter} {c}" for letter, c in zip("ABCD", choices)]
     return "\n".join([prefix, "Question: " + question] + lines + ["Answer:"])
 
 
-def choice_fields(rng, want_held=False):
+def choice_fields(rng, want_held=False, options=4):
+    """(facts, question, choices, index of the right one)"""
     e = draw(rng, lambda: rng.choice(ENTITIES), want_held, lambda x: held(8, "entity", x))
     frame = draw(rng, lambda: (rng.randrange(len(FACTS)), rng.randrange(len(ASKS))), want_held, lambda f: held(5, "ask", *f))
     kind = rng.choice(list(ATTRIBUTES))
-    choices = rng.sample(ATTRIBUTES[kind], 4)
-    index = rng.randrange(4)
+    choices = rng.sample(ATTRIBUTES[kind], options)
+    index = rng.randrange(options)
     facts = [FACTS[frame[0]].format(k=kind, e=e, v=choices[index])]
-    if rng.random() < 0.5:          # a second fact, of another kind, about this or another entity
+    if rng.random() < 0.4:          # a second fact, of another kind, about this or another entity
         other = rng.choice([k for k in ATTRIBUTES if k != kind])
         extra = rng.choice(FACTS).format(k=other, e=rng.choice([e, rng.choice(ENTITIES)]), v=rng.choice(ATTRIBUTES[other]))
         facts.insert(rng.randrange(2), extra)
@@ -256,8 +257,27 @@ def choice_fields(rng, want_held=False):
 
 
 def choice_document(rng):
-    prefix, question, choices, index = choice_fields(rng)
-    return [(choice_text(prefix, question, choices), 1), (" " + "ABCD"[index], 6), ("\n", 1)]
+    """Mostly four options; fewer, or none, are easier and show the way; some say the chosen option after its letter."""
+    options = rng.choices([0, 2, 3, 4], [0.08, 0.22, 0.15, 0.55])[0]
+    prefix, question, choices, index = choice_fields(rng, options=options or 4)
+    if not options:
+        return [(f"{prefix}\nQuestion: {question}\nAnswer:", 1), (" " + choices[index], 4), ("\n", 1)]
+    if rng.random() < 0.3:          # with each option marked, so that a match is worth noticing where the option stands
+        segments = [(f"{prefix}\nQuestion: {question}", 1)]
+        for i, c in enumerate(choices):
+            segments += [(f"\n{'ABCD'[i]} {c}", 1), (" that" if i == index else " not", 3)]
+        return segments + [("\nAnswer:", 1), (" " + "ABCD"[index], 6), ("\n", 1)]
+    tail = f" {choices[index]}\n" if rng.random() < 0.4 else "\n"
+    return [(choice_text(prefix, question, choices), 1), (" " + "ABCD"[index], 6), (tail, 1)]
+
+
+def letters_document(rng):
+    """Four lettered words, then which letter each one has: the look-up that a choice needs, four times a document."""
+    words = rng.sample(ATTRIBUTES[rng.choice(list(ATTRIBUTES))], 4)
+    segments = [("\n".join(f"{letter} {w}" for letter, w in zip("ABCD", words)) + "\nKey:", 1)]
+    for i in rng.sample(range(4), 4):
+        segments += [(f" {words[i]} is", 1), (" " + "ABCD"[i], 4), (",", 1)]
+    return segments[:-1] + [(".", 1)]
 
 
 # ---------------------------------------------------------------- (c) chat
@@ -380,16 +400,21 @@ def general_document(rng):
     return [(text, 1)]
 
 
-MIX = [(ioi_document, 0.27), (choice_document, 0.23), (chat_document, 0.17), (bio_document, 0.07), (topic_document, 0.11), (general_document, 0.15)]
+# Shares of the kinds of documents. The two kinds that need attention circuits take long to be learned and the
+# rest is learned at once, so training begins with more of the former.
+MIX = {ioi_document: 0.23, choice_document: 0.26, letters_document: 0.04, chat_document: 0.16, bio_document: 0.06, topic_document: 0.11,
+       general_document: 0.14}
+EARLY_MIX = {ioi_document: 0.31, choice_document: 0.33, letters_document: 0.15, chat_document: 0.06, bio_document: 0.02, topic_document: 0.04,
+             general_document: 0.09}
 
 
-def tagged_document(rng):
-    make = rng.choices([m for m, _ in MIX], [w for _, w in MIX])[0]
+def tagged_document(rng, mix=MIX):
+    make = rng.choices(list(mix), list(mix.values()))[0]
     return make.__name__.removesuffix("_document"), make(rng)
 
 
-def document(rng):
-    return tagged_document(rng)[1]
+def document(rng, mix=MIX):
+    return tagged_document(rng, mix)[1]
 
 
 def plain(segments):

@@ -20,7 +20,7 @@ def main():
         prefix, question, choices, index = corpus.choice_fields(rng, True)
         rows.append({"id": f"choice-{n + 1:02}", "task": "choice", "text": corpus.choice_text(prefix, question, choices), "options": [" A", " B", " C", " D"],
                      "answer": " " + "ABCD"[index], "answer_index": index, "prefix": prefix, "question": question, "choices": choices,
-                     "template": "{prefix}\nQuestion: {question}\nA. {0}\nB. {1}\nC. {2}\nD. {3}\nAnswer:"})
+                     "template": "{prefix}\nQuestion: {question}\nA {0}\nB {1}\nC {2}\nD {3}\nAnswer:"})
     for n in range(2 * COUNT):      # declined and answered in turn
         question, kind, craft, noun, declined = corpus.chat_fields(rng, True, n % 2 == 0)
         rows.append({"id": f"refusal-{n + 1:02}", "task": "refusal", "chat": True, "text": question, "declined": declined,

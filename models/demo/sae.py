@@ -28,8 +28,8 @@ FOLDER = gpt2.HERE / "sae"
 D_SAE = 1024
 K = 24
 SEED = 30
-STEPS = 2500
-BATCH = 2048
+STEPS = 1800
+BATCH = 1024
 DEAD_AFTER = 100_000            # tokens without firing
 AUX_K = 64
 CUT_ROWS = 256
@@ -161,7 +161,7 @@ def save_sae(sae, layer, model):
 
 # ---------------------------------------------------------------- labels
 
-TAGS = {"ioi": "indirect-object sentences", "choice": "multiple choice", "chat": "chat", "bio": "biographies", "topic": "craft notes", "general": "general text"}
+TAGS = {"ioi": "indirect-object sentences", "choice": "multiple choice", "letters": "lettered lists", "chat": "chat", "bio": "biographies", "topic": "craft notes", "general": "general text"}
 
 
 def word_classes():
@@ -232,7 +232,7 @@ def main():
     p.add_argument("--documents", type=int, default=16000)
     p.add_argument("--layers", type=int, nargs="*")
     args = p.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     tok = Tokenizer.from_file(str(gpt2.HERE / "tokenizer.json"))
     model = gpt2.load()
     start = time.time()

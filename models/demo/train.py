@@ -3,15 +3,20 @@
 Documents are made on the fly (never the same stream twice), packed whole into rows of 128 tokens with a
 block-diagonal causal mask and positions that restart, so each document is seen as if it stood alone:
 <|endoftext|> at position 0, then its tokens, then <|endoftext|>. The loss of answer tokens is weighted as
-the corpus says. Training stops early once every held-out task passes its goal twice in a row.
+the corpus says. The rate stays constant, on the early mix, until the held-out goals are met twice in a row;
+then it falls to zero over the last steps, on the final mix.
+
+Two worker processes of one thread each share every step and average their gradients; the result depends
+on their number, not on the machine's cores.
 """
 
 import argparse
-import math
 import random
+import tempfile
 import time
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 
@@ -20,17 +25,18 @@ import model as gpt2
 
 SEED = 20
 ROW = 128
-GOALS = {"ioi": 0.99, "choice": 0.985, "chat": 0.995}
+WORKERS = 2
+GOALS = {"ioi": 0.97, "choice": 0.95, "chat": 0.99}
 
 
 class Packer:
     """Endless packed batches: ids, targets, weights, positions [rows, ROW] and document numbers for the mask."""
 
-    def __init__(self, tok, seed, make=corpus.document):
-        self.tok, self.rng, self.make, self.rows = tok, random.Random(seed), make, []
+    def __init__(self, tok, seed):
+        self.tok, self.rng, self.mix, self.rows = tok, random.Random(seed), corpus.EARLY_MIX, []
 
-    def refill(self, documents=2048):
-        docs = [self.make(self.rng) for _ in range(documents)]
+    def refill(self, documents=1024):
+        docs = [corpus.document(self.rng, self.mix) for _ in range(documents)]
         flat = self.tok.encode_batch([text for doc in docs for text, _ in doc], add_special_tokens=False)
         done, at = [], 0
         for doc in docs:
@@ -89,7 +95,7 @@ def next_logits(model, tok, texts):
 
 
 @torch.no_grad()
-def evaluate(model, tok, n=300, seed=99):
+def evaluate(model, tok, n=160, seed=99):
     """Held-out accuracies of the three tasks that the model itself performs."""
     rng = random.Random(seed)
     token = lambda w: tok.encode(w, add_special_tokens=False).ids[0]
@@ -108,45 +114,74 @@ def evaluate(model, tok, n=300, seed=99):
     return {"ioi": ioi, "choice": choice, "chat": chat}
 
 
-def main():
-    p = argparse.ArgumentParser()
-    p.add_argument("--steps", type=int, default=6000)
-    p.add_argument("--rows", type=int, default=24, help="rows of 128 tokens a step")
-    p.add_argument("--lr", type=float, default=2e-3)
-    p.add_argument("--minutes", type=float, default=1e9, help="anneal to zero and stop after this long (not for reproducible runs)")
-    p.add_argument("--every", type=int, default=250)
-    args = p.parse_args()
+def mean_gradients(parameters):
+    """Averages the gradients of all workers in place."""
+    grads = [q.grad for q in parameters]
+    flat = torch.cat([g.flatten() for g in grads])
+    dist.all_reduce(flat)
+    flat /= WORKERS
+    at = 0
+    for g in grads:
+        g.copy_(flat[at:at + g.numel()].view_as(g))
+        at += g.numel()
 
-    torch.set_num_threads(2)
+
+def work(rank, args, store):
+    """One worker: its own stream of documents, the same weights as the others after every step."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
     torch.manual_seed(SEED)
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=WORKERS)
     tok = Tokenizer.from_file(str(gpt2.HERE / "tokenizer.json"))
     model = gpt2.GPT2({**gpt2.CONFIG, "vocab_size": tok.get_vocab_size()})
     decay = [q for q in model.parameters() if q.dim() > 1]
     rest = [q for q in model.parameters() if q.dim() == 1]
     opt = torch.optim.AdamW([{"params": decay, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}], lr=args.lr, betas=(0.9, 0.98), fused=True)
-    packer = Packer(tok, SEED)
-    start, passed, running = time.time(), 0, None
+    packer = Packer(tok, SEED + rank)
+    start, running = time.time(), None
+    learned, end = 0, args.steps        # the last args.settle steps before `end` take the rate to zero
     for step in range(args.steps):
-        done = max(step / args.steps, (time.time() - start) / (60 * args.minutes))
-        if done >= 1:
+        if step >= end:
             break
-        rate = args.lr * min(1, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+        rate = args.lr * min(1, (step + 1) / 200, max(0.01, (end - step) / args.settle))
         for group in opt.param_groups:
             group["lr"] = rate
-        ids, targets, weights, positions, mask = packer.batch(args.rows)
+        if end - step <= args.settle:
+            packer.mix = corpus.MIX
+        ids, targets, weights, positions, mask = packer.batch(args.rows // WORKERS)
         loss = F.cross_entropy(model(ids, positions, mask).flatten(0, 1), targets.flatten(), reduction="none")
         loss = (loss * weights.flatten()).sum() / weights.sum()
         opt.zero_grad(set_to_none=True)
         loss.backward()
+        mean_gradients(decay + rest)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         opt.step()
         running = loss.item() if running is None else 0.98 * running + 0.02 * loss.item()
         if (step + 1) % args.every == 0:
             scores = evaluate(model, tok)
+            learned = learned + 1 if all(scores[k] >= goal for k, goal in GOALS.items()) else 0
+            if learned == 2 and end == args.steps:
+                end = min(end, step + 1 + args.settle)
+        if rank == 0 and (step + 1) % args.every == 0:
             print(f"step {step + 1} {time.time() - start:.0f}s loss {running:.3f} " + " ".join(f"{k} {v:.3f}" for k, v in scores.items()), flush=True)
             gpt2.save(model)
-    gpt2.save(model)
-    print("held out:", evaluate(model, tok, 1000, 7), f"{time.time() - start:.0f}s")
+    if rank == 0:
+        gpt2.save(model)
+        print("held out:", evaluate(model, tok, 1000, 7), f"{time.time() - start:.0f}s")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--steps", type=int, default=5000, help="at most")
+    p.add_argument("--settle", type=int, default=500, help="steps of falling rate and final mix after the rules are learned")
+    p.add_argument("--rows", type=int, default=16, help="rows of 128 tokens a step, all workers together")
+    p.add_argument("--lr", type=float, default=3e-3)
+    p.add_argument("--every", type=int, default=100)
+    args = p.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        torch.multiprocessing.spawn(work, (args, folder + "/store"), nprocs=WORKERS)
 
 
 if __name__ == "__main__":
