@@ -72,6 +72,7 @@ void op_qkv(struct recorder *rec, struct tensor q, struct tensor k_cache, struct
 		.push = &push,
 		.push_bytes = sizeof push,
 	};
+	ops_use_narrow(rec, &d, "qkv_narrow", 1u << 3 | 1u << 5 | 1u << 6 | 1u << 7);
 	ops_grid(&d, (uint64_t)(rows.rows * slots));
 	record_dispatch(rec, &d);
 }
@@ -106,6 +107,7 @@ void op_qkv_back(struct recorder *rec, struct tensor dqkv, struct tensor dq, str
 		.push = &push,
 		.push_bytes = sizeof push,
 	};
+	ops_use_narrow(rec, &d, "qkv_back_narrow", 1u << 1 | 1u << 2 | 1u << 3 | 1u << 4 | 1u << 6 | 1u << 7 | 1u << 8);
 	ops_grid(&d, (uint64_t)(dqkv.rows * slots));
 	record_dispatch(rec, &d);
 }
@@ -134,10 +136,7 @@ static struct binding texels4(struct tensor t)
  * dimensions: 0 to 3; -1: none, the device or the head is of another kind. */
 static int narrow_variant(struct recorder *rec, const struct op_attention *a)
 {
-	const struct device_info *info = device_get_info(recorder_device(rec));
-	bool narrow = info->type == DEVICE_TYPE_CPU && info->subgroup_size == 8 && info->subgroup_shuffle &&
-		      info->subgroup_arithmetic;
-	if (!narrow || a->head_dim % 4 != 0 || a->head_dim > 256)
+	if (!ops_narrow(rec) || a->head_dim % 4 != 0 || a->head_dim > 256)
 		return -1;
 	return a->head_dim <= 32 ? 0 : a->head_dim <= 64 ? 1 : a->head_dim <= 128 ? 2 : 3;
 }

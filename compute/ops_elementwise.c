@@ -29,6 +29,7 @@ void op_glu(struct recorder *rec, struct tensor a, struct tensor gate_up, enum o
 		.bindings = {ops_write(a), ops_read(gate_up)},
 		.binding_count = 2,
 	};
+	ops_use_narrow(rec, &d, "glu_narrow", 1u << 1);
 	each_element(rec, &d, &push);
 }
 
@@ -50,6 +51,7 @@ void op_glu_back(struct recorder *rec, struct tensor dgate_up, struct tensor da,
 		.bindings = {ops_write(dgate_up), ops_read(da), ops_read(gate_up)},
 		.binding_count = 3,
 	};
+	ops_use_narrow(rec, &d, "glu_back_narrow", 1u << 1 | 1u << 2);
 	each_element(rec, &d, &push);
 }
 
@@ -63,6 +65,7 @@ void op_softcap(struct recorder *rec, struct tensor y, struct tensor x, double c
 		.bindings = {ops_write(y), ops_read(x)},
 		.binding_count = 2,
 	};
+	ops_use_narrow(rec, &d, "softcap_narrow", 1u << 1);
 	each_element(rec, &d, &push);
 }
 
@@ -82,6 +85,7 @@ void op_softcap_back(struct recorder *rec, struct tensor dx, struct tensor dy, s
 		.bindings = {ops_write(dx), ops_read(dy), ops_read(y)},
 		.binding_count = 3,
 	};
+	ops_use_narrow(rec, &d, "softcap_back_narrow", 1u << 1 | 1u << 2);
 	each_element(rec, &d, &push);
 }
 
@@ -101,6 +105,7 @@ void op_add(struct recorder *rec, struct tensor y, struct tensor a, struct tenso
 		.bindings = {ops_write(y), ops_read(a), ops_read(b)},
 		.binding_count = 3,
 	};
+	ops_use_narrow(rec, &d, "add_narrow", 1u << 1 | 1u << 2);
 	each_element(rec, &d, &push);
 }
 
@@ -124,6 +129,7 @@ void op_blend(struct recorder *rec, struct tensor y, struct tensor a, struct ten
 		.bindings = {ops_write(y), ops_read(a), ops_read(b), ops_read(on)},
 		.binding_count = 4,
 	};
+	ops_use_narrow(rec, &d, "blend_narrow", 1u << 1 | 1u << 2);
 	each_element(rec, &d, &push);
 }
 
@@ -144,6 +150,7 @@ void op_gather_rows(struct recorder *rec, struct tensor y, struct tensor x, stru
 		.bindings = {ops_write(y), ops_read(x), ops_read(index)},
 		.binding_count = 3,
 	};
+	ops_use_narrow(rec, &d, "gather_rows_narrow", 1u << 1);
 	each_element(rec, &d, &push);
 }
 
@@ -164,6 +171,7 @@ void op_scatter_add_rows(struct recorder *rec, struct tensor y, struct tensor x,
 		.bindings = {ops_read_write(y), ops_read(x), ops_read(index)},
 		.binding_count = 3,
 	};
+	ops_use_narrow(rec, &d, "scatter_add_rows_narrow", 1u << 1);
 	each_element(rec, &d, &push);
 }
 
@@ -201,6 +209,7 @@ void op_pool_back(struct recorder *rec, struct tensor dx, struct tensor dy, stru
 		.push = &push,
 		.push_bytes = sizeof push,
 	};
+	ops_use_narrow(rec, &d, "pool_back_narrow", 1u << 1);
 	ops_grid(&d, (uint64_t)dx.rows);
 	record_dispatch(rec, &d);
 }

@@ -67,3 +67,20 @@ void ops_grid(struct dispatch *dispatch, uint64_t count)
 	dispatch->groups[0] = (uint32_t)width;
 	dispatch->groups[1] = width ? (uint32_t)((count + width - 1) / width) : 0;
 }
+
+bool ops_narrow(struct recorder *rec)
+{
+	const struct device_info *info = device_get_info(recorder_device(rec));
+	return info->type == DEVICE_TYPE_CPU && info->subgroup_size == 8 && info->subgroup_shuffle &&
+	       info->subgroup_arithmetic && info->texel_alignment <= 16;
+}
+
+void ops_use_narrow(struct recorder *rec, struct dispatch *dispatch, const char *kernel, uint32_t texels)
+{
+	if (!ops_narrow(rec))
+		return;
+	dispatch->kernel = kernel;
+	for (int i = 0; i < dispatch->binding_count; i++)
+		if (texels >> i & 1)
+			dispatch->bindings[i].form = BINDING_TEXEL_R32F;
+}

@@ -22,6 +22,12 @@ int64_t ops_gradients(const char *op, struct tensor gradient, int64_t rows);
  * (shaders/grid.glsl) and may lie past `count`. */
 void ops_grid(struct dispatch *dispatch, uint64_t count);
 
+/* True where the builds of kernels for CPU devices run (shaders/README.md). */
+bool ops_narrow(struct recorder *rec);
+/* There, runs `kernel` instead, with the bindings in `texels` (bit i: binding i) fetched as
+ * texels of one float. */
+void ops_use_narrow(struct recorder *rec, struct dispatch *dispatch, const char *kernel, uint32_t texels);
+
 static inline int64_t ops_div_up(int64_t a, int64_t b)
 {
 	return (a + b - 1) / b;

@@ -26,6 +26,7 @@ void op_norm(struct recorder *rec, struct tensor y, struct tensor x, enum op_nor
 		.push = &push,
 		.push_bytes = sizeof push,
 	};
+	ops_use_narrow(rec, &d, "norm_narrow", 1u << 1 | 1u << 2 | 1u << 3);
 	ops_grid(&d, (uint64_t)x.rows);
 	record_dispatch(rec, &d);
 }
@@ -53,6 +54,7 @@ void op_norm_back(struct recorder *rec, struct tensor dx, struct tensor dy, stru
 		.push = &push,
 		.push_bytes = sizeof push,
 	};
+	ops_use_narrow(rec, &d, "norm_back_narrow", 1u << 1 | 1u << 2 | 1u << 3 | 1u << 4);
 	ops_grid(&d, (uint64_t)dx.rows);
 	record_dispatch(rec, &d);
 }

@@ -36,6 +36,7 @@ static void record_stats(struct recorder *rec, struct tensor stats, struct tenso
 		.push = push,
 		.push_bytes = sizeof *push,
 	};
+	ops_use_narrow(rec, &d, "objective_stats_narrow", 0);
 	ops_grid(&d, push->rows);
 	record_dispatch(rec, &d);
 }
@@ -136,6 +137,7 @@ void op_drift(struct recorder *rec, struct tensor loss, struct tensor dz, struct
 		.push = &push,
 		.push_bytes = sizeof push,
 	};
+	ops_use_narrow(rec, &dispatch, "drift_narrow", 1u << 3 | 1u << 4);
 	ops_grid(&dispatch, (uint64_t)loss.cols + 1);
 	record_dispatch(rec, &dispatch);
 }
@@ -156,6 +158,7 @@ void op_group_norm(struct recorder *rec, struct tensor norm, struct tensor dx, s
 		.push = &push,
 		.push_bytes = sizeof push,
 	};
+	ops_use_narrow(rec, &d, "group_norm_narrow", 1u << 2);
 	ops_grid(&d, (uint64_t)norm.cols + (tensor_exists(dx) ? 1 : 0));
 	record_dispatch(rec, &d);
 }
@@ -228,11 +231,13 @@ static void record_update(struct recorder *rec, const struct update *u)
 		.constants = {u->mode, u->rescale},
 		.constant_count = 2,
 		.bindings = {ops_read_write(u->delta), ops_read_write(u->m), ops_read_write(u->v), ops_read(u->g),
-			     ops_read(u->segments), ops_read(u->step), ops_read(u->rate), ops_read(u->budget)},
-		.binding_count = 8,
+			     ops_read(u->segments), ops_read(u->step), ops_read(u->rate), ops_read(u->budget),
+			     ops_read(u->delta), ops_read(u->m), ops_read(u->v)},
+		.binding_count = 11,
 		.push = &push,
 		.push_bytes = sizeof push,
 	};
+	ops_use_narrow(rec, &d, "update_narrow", 1u << 3 | 1u << 8 | 1u << 9 | 1u << 10);
 	ops_grid(&d, (uint64_t)u->budget.cols);
 	record_dispatch(rec, &d);
 }
@@ -313,6 +318,7 @@ void op_metrics(struct recorder *rec, struct tensor ring, struct tensor trace, s
 		.push = &push,
 		.push_bytes = sizeof push,
 	};
+	ops_use_narrow(rec, &d, "metrics_narrow", 1u << 4 | 1u << 5 | 1u << 6 | 1u << 8 | 1u << 10);
 	ops_grid(&d, (uint64_t)m->J.cols);
 	record_dispatch(rec, &d);
 	if (m->J.cols == 1)

@@ -43,6 +43,7 @@ void op_sae_activate(struct recorder *rec, struct tensor z, struct tensor h, enu
 			     ops_read_shifted(info, threshold, BINDING_STORAGE, &push.threshold_shift)},
 		.binding_count = 3,
 	};
+	ops_use_narrow(rec, &d, "sae_activate_narrow", 1u << 1 | 1u << 2);
 	each_feature(rec, &d, &push);
 }
 
@@ -68,6 +69,7 @@ void op_sae_activate_back(struct recorder *rec, struct tensor dh, struct tensor 
 			     ops_read_shifted(info, threshold, BINDING_STORAGE, &push.threshold_shift)},
 		.binding_count = 4,
 	};
+	ops_use_narrow(rec, &d, "sae_activate_back_narrow", 1u << 1 | 1u << 2 | 1u << 3);
 	each_feature(rec, &d, &push);
 }
 
@@ -95,6 +97,7 @@ void op_clamp(struct recorder *rec, struct tensor move, struct tensor z, struct 
 		.bindings = {ops_write(move), ops_read(z), ops_read(modes), ops_read(values), ops_read(on)},
 		.binding_count = 5,
 	};
+	ops_use_narrow(rec, &d, "clamp_narrow", 1u << 1 | 1u << 3);
 	each_feature(rec, &d, &push);
 }
 
@@ -117,6 +120,7 @@ void op_clamp_back(struct recorder *rec, struct tensor dz, struct tensor dmove, 
 			     ops_read(on)},
 		.binding_count = 6,
 	};
+	ops_use_narrow(rec, &d, "clamp_back_narrow", 1u << 1 | 1u << 2 | 1u << 4);
 	each_feature(rec, &d, &push);
 }
 

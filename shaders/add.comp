@@ -3,12 +3,12 @@
 // or b.
 #include "elementwise.glsl"
 layout(binding = 0) buffer Y { float y[]; };
-layout(binding = 1) buffer A { float a[]; };
-layout(binding = 2) buffer B { float b[]; };
+INPUT(1, a);
+INPUT(2, b);
 
 void main()
 {
 	const uint i = element();
 	if (i < p.count)
-		y[i] = a[i] + p.scale * b[i % p.repeat];
+		y[i] = LOAD(a, i) + p.scale * LOAD(b, i % p.repeat);
 }

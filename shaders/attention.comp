@@ -6,8 +6,6 @@
 // q, out [R, H hd], lse [R, H], caches [S*context, K hd]; key head h / (H/K) serves query
 // head h. A workgroup covers one head of one row and takes WG keys at a time: first an
 // invocation scores a key, then it adds up values for its dimensions.
-#define WG 64
-layout(local_size_x = WG) in;
 layout(constant_id = 0) const uint PER_LANE = 1; // ceil(hd / WG)
 #include "push_attention.h"
 #include "grid.glsl"

@@ -9,8 +9,6 @@
 // z = 0 covers one head of one row of dq, with z = 1 one of dk and dv; it takes WG keys,
 // resp. queries, at a time: an invocation computes one w and ds, then adds up for its
 // dimensions.
-#define WG 64
-layout(local_size_x = WG) in;
 layout(constant_id = 0) const uint PER_LANE = 1; // ceil(hd / WG)
 #include "push_attention.h"
 #include "grid.glsl"

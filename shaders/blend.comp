@@ -4,8 +4,8 @@
 layout(constant_id = 0) const uint HAS_B = 1;
 #include "elementwise.glsl"
 layout(binding = 0) buffer Y { float y[]; };
-layout(binding = 1) buffer A { float a[]; };
-layout(binding = 2) readonly buffer B { float b[]; };
+INPUT(1, a);
+INPUT(2, b);
 layout(binding = 3) readonly buffer On { uint on[]; };
 
 void main()
@@ -13,11 +13,11 @@ void main()
 	const uint i = element();
 	if (i >= p.count)
 		return;
-	float v = a[i];
+	float v = LOAD(a, i);
 	if (on[i / p.cols % p.repeat] != 0) {
 		v *= p.scale;
 		if (HAS_B != 0)
-			v += (1.0 - p.scale) * b[i];
+			v += (1.0 - p.scale) * LOAD(b, i);
 	}
 	y[i] = v;
 }

@@ -3,9 +3,9 @@
 // and values [n], on [R]. An invocation covers one feature.
 #include "sae.glsl"
 layout(binding = 0) writeonly buffer Move { float move[]; };
-layout(binding = 1) readonly buffer Z { float z[]; };
+INPUT(1, z);
 layout(binding = 2) readonly buffer Modes { uint modes[]; };
-layout(binding = 3) readonly buffer Values { float values[]; };
+INPUT(3, values);
 layout(binding = 4) readonly buffer On { uint on[]; };
 
 void main()
@@ -14,5 +14,5 @@ void main()
 	if (i >= p.count)
 		return;
 	const uint f = i % p.n;
-	move[i] = on[i / p.n] != 0 ? clamped(modes[f], values[f], z[i]) - z[i] : 0.0;
+	move[i] = on[i / p.n] != 0 ? clamped(modes[f], LOAD(values, f), LOAD(z, i)) - LOAD(z, i) : 0.0;
 }

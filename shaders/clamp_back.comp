@@ -3,10 +3,10 @@
 // [R, n]. An invocation covers one feature of a gradient row. dz may be dmove.
 #include "sae.glsl"
 layout(binding = 0) buffer DZ { float dz[]; };
-layout(binding = 1) buffer DMove { float dmove[]; };
-layout(binding = 2) readonly buffer Z { float z[]; };
+INPUT(1, dmove);
+INPUT(2, z);
 layout(binding = 3) readonly buffer Modes { uint modes[]; };
-layout(binding = 4) readonly buffer Values { float values[]; };
+INPUT(4, values);
 layout(binding = 5) readonly buffer On { uint on[]; };
 
 void main()
@@ -15,6 +15,6 @@ void main()
 	if (i >= p.count)
 		return;
 	const uint f = i % p.n;
-	const float slope = clamped_slope(modes[f], values[f], z[i % (p.rows * p.n)]);
-	dz[i] = on[i / p.n % p.rows] != 0 ? dmove[i] * (slope - 1.0) : 0.0;
+	const float slope = clamped_slope(modes[f], LOAD(values, f), LOAD(z, i % (p.rows * p.n)));
+	dz[i] = on[i / p.n % p.rows] != 0 ? LOAD(dmove, i) * (slope - 1.0) : 0.0;
 }

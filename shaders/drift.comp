@@ -7,18 +7,17 @@
 //   relative l2   loss = sum w c2 / (r + 1e-6)       dz = 2 w change / (r + 1e-6)
 // All flat [elements]. Workgroup s < S covers the segments of sequence s, workgroup S the
 // padding, which becomes 0.
-#define WG 64
-layout(local_size_x = WG) in;
 layout(constant_id = 0) const uint KIND = 0; // enum op_drift_kind
 #include "push_recover.h"
 #include "grid.glsl"
 #include "reduce.glsl"
+#include "input.glsl"
 layout(push_constant) uniform Push { push_segments p; };
 layout(binding = 0) writeonly buffer Loss { float loss[]; };
 layout(binding = 1) writeonly buffer DZ { float dz[]; };
 layout(binding = 2) writeonly buffer Change { float change[]; };
-layout(binding = 3) readonly buffer Z { float z[]; };
-layout(binding = 4) readonly buffer ZRef { float z_ref[]; };
+INPUT(3, z);
+INPUT(4, z_ref);
 layout(binding = 5) readonly buffer Segments { uvec4 segments[]; };
 layout(binding = 6) readonly buffer Entries { float entries[]; };
 layout(binding = 7) readonly buffer Reference { float reference[]; };
@@ -61,7 +60,7 @@ void main()
 			continue;
 		float sum = 0;
 		for (uint i = at.x + lane; i < at.x + at.y; i += WG) {
-			const float c = z[i] - z_ref[i];
+			const float c = LOAD(z, i) - LOAD(z_ref, i);
 			change[i] = c;
 			sum += c * c;
 		}
@@ -76,7 +75,7 @@ void main()
 		if (KIND == 0)
 			slope = norm == 0 ? 0 : p.scale / norm;
 		for (uint i = at.x + lane; i < at.x + at.y; i += WG)
-			dz[i] = slope * (z[i] - z_ref[i]);
+			dz[i] = slope * (LOAD(z, i) - LOAD(z_ref, i));
 	}
 	if (lane == 0)
 		loss[s] = KIND == 0 ? norm : total;

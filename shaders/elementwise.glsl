@@ -3,6 +3,7 @@
 layout(local_size_x = WG) in;
 #include "push_elementwise.h"
 #include "grid.glsl"
+#include "input.glsl"
 layout(push_constant) uniform Push { push_elementwise p; };
 
 uint element()

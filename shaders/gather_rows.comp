@@ -3,7 +3,7 @@
 // covers one element of y.
 #include "elementwise.glsl"
 layout(binding = 0) writeonly buffer Y { float y[]; };
-layout(binding = 1) readonly buffer X { float x[]; };
+INPUT(1, x);
 layout(binding = 2) readonly buffer Index { uint index[]; };
 
 void main()
@@ -12,5 +12,5 @@ void main()
 	if (i >= p.count)
 		return;
 	const uint row = i / p.cols;
-	y[i] = x[(row / p.repeat * p.stride + index[row % p.repeat]) * p.cols + i % p.cols];
+	y[i] = LOAD(x, (row / p.repeat * p.stride + index[row % p.repeat]) * p.cols + i % p.cols);
 }

@@ -5,7 +5,7 @@ layout(constant_id = 0) const uint ACT = 3; // enum op_act
 #include "elementwise.glsl"
 #include "activations.glsl"
 layout(binding = 0) writeonly buffer A { float a[]; };
-layout(binding = 1) readonly buffer GateUp { float gate_up[]; };
+INPUT(1, gate_up);
 
 void main()
 {
@@ -13,5 +13,5 @@ void main()
 	if (i >= p.count)
 		return;
 	const uint gate = i / p.cols * 2 * p.cols + i % p.cols;
-	a[i] = activate(ACT, gate_up[gate]) * gate_up[gate + p.cols];
+	a[i] = activate(ACT, LOAD(gate_up, gate)) * LOAD(gate_up, gate + p.cols);
 }

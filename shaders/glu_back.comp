@@ -5,8 +5,8 @@ layout(constant_id = 0) const uint ACT = 3; // enum op_act
 #include "elementwise.glsl"
 #include "activations.glsl"
 layout(binding = 0) writeonly buffer DGateUp { float dgate_up[]; };
-layout(binding = 1) readonly buffer DA { float da[]; };
-layout(binding = 2) readonly buffer GateUp { float gate_up[]; };
+INPUT(1, da);
+INPUT(2, gate_up);
 
 void main()
 {
@@ -15,6 +15,6 @@ void main()
 		return;
 	const uint to = i / p.cols * 2 * p.cols + i % p.cols;
 	const uint gate = to % p.repeat;
-	dgate_up[to] = da[i] * gate_up[gate + p.cols] * activate_slope(ACT, gate_up[gate]);
-	dgate_up[to + p.cols] = da[i] * activate(ACT, gate_up[gate]);
+	dgate_up[to] = LOAD(da, i) * LOAD(gate_up, gate + p.cols) * activate_slope(ACT, LOAD(gate_up, gate));
+	dgate_up[to + p.cols] = LOAD(da, i) * activate(ACT, LOAD(gate_up, gate));
 }

@@ -2,16 +2,15 @@
 // norm[s] = length of all segments of sequence s together, dx = scale x / norm (0 where the
 // norm is 0, and in padding). x, dx flat [elements]. Workgroup s < S covers the segments of
 // sequence s, workgroup S the padding.
-#define WG 64
-layout(local_size_x = WG) in;
 layout(constant_id = 0) const uint HAS_DX = 1;
 #include "push_recover.h"
 #include "grid.glsl"
 #include "reduce.glsl"
+#include "input.glsl"
 layout(push_constant) uniform Push { push_segments p; };
 layout(binding = 0) writeonly buffer Norm { float norms[]; };
 layout(binding = 1) writeonly buffer DX { float dx[]; };
-layout(binding = 2) readonly buffer X { float x[]; };
+INPUT(2, x);
 layout(binding = 3) readonly buffer Segments { uvec4 segments[]; };
 #include "segments.glsl"
 
@@ -33,14 +32,14 @@ void main()
 	for (uint k = 0; k < p.segments; k++) {
 		const uvec4 at = segments[k];
 		for (uint i = at.x + lane; at.z == s && i < at.x + at.y; i += WG)
-			sum += x[i] * x[i];
+			sum += LOAD(x, i) * LOAD(x, i);
 	}
 	const float norm = sqrt(reduce_sum(sum));
 	const float slope = norm == 0 ? 0 : p.scale / norm;
 	for (uint k = 0; k < p.segments && HAS_DX != 0; k++) {
 		const uvec4 at = segments[k];
 		for (uint i = at.x + lane; at.z == s && i < at.x + at.y; i += WG)
-			dx[i] = slope * x[i];
+			dx[i] = slope * LOAD(x, i);
 	}
 	if (lane == 0)
 		norms[s] = norm;

@@ -5,23 +5,23 @@
 // step; otherwise step_add.comp does, when all have read it.
 #define WG 128
 #define METRICS 16
-layout(local_size_x = WG) in;
 layout(constant_id = 0) const uint HAS_TRACE = 1;
 #include "push_recover.h"
 #include "grid.glsl"
 #include "reduce.glsl"
+#include "input.glsl"
 layout(push_constant) uniform Push { push_metrics p; };
 layout(binding = 0) writeonly buffer Ring { float ring[]; };
 layout(binding = 1) writeonly buffer Trace { float trace[]; };
 layout(binding = 2) buffer Step { uint step_number; };
 layout(binding = 3) readonly buffer J { float objective[]; };
-layout(binding = 4) readonly buffer GRaw { float g_raw[]; };
-layout(binding = 5) readonly buffer GProjected { float g_projected[]; };
-layout(binding = 6) readonly buffer Delta { float delta[]; };
+INPUT(4, g_raw);
+INPUT(5, g_projected);
+INPUT(6, delta);
 layout(binding = 7) readonly buffer DeltaSegments { uvec4 delta_segments[]; };
-layout(binding = 8) readonly buffer Change { float change[]; };
+INPUT(8, change);
 layout(binding = 9) readonly buffer ChangeSegments { uvec4 change_segments[]; };
-layout(binding = 10) readonly buffer Decoded { float decoded[]; };
+INPUT(10, decoded);
 layout(binding = 11) readonly buffer DecodedSegments { uvec4 decoded_segments[]; };
 layout(binding = 12) readonly buffer Penalty { float penalty[]; };
 
@@ -36,25 +36,25 @@ void main()
 		const uint part = (p.elements + p.sequences - 1) / p.sequences;
 		const uint end = min((s + 1) * part, p.elements);
 		for (uint i = s * part + lane; i < end; i += WG)
-			trace[row * p.elements + i] = delta[i];
+			trace[row * p.elements + i] = LOAD(delta, i);
 	}
 	vec2 gradients = vec2(0), mixed = vec2(0), drifts = vec2(0);
 	for (uint k = 0; k < p.delta_segments; k++) {
 		const uvec4 at = delta_segments[k];
 		for (uint i = at.x + lane; at.z == s && i < at.x + at.y; i += WG) {
-			gradients += vec2(g_raw[i] * g_raw[i], g_projected[i] * g_projected[i]);
-			mixed += vec2(g_raw[i] * g_projected[i], delta[i] * delta[i]);
+			gradients += vec2(LOAD(g_raw, i) * LOAD(g_raw, i), LOAD(g_projected, i) * LOAD(g_projected, i));
+			mixed += vec2(LOAD(g_raw, i) * LOAD(g_projected, i), LOAD(delta, i) * LOAD(delta, i));
 		}
 	}
 	for (uint k = 0; k < p.change_segments; k++) {
 		const uvec4 at = change_segments[k];
 		for (uint i = at.x + lane; at.z == s && i < at.x + at.y; i += WG)
-			drifts.x += change[i] * change[i];
+			drifts.x += LOAD(change, i) * LOAD(change, i);
 	}
 	for (uint k = 0; k < p.decoded_segments; k++) {
 		const uvec4 at = decoded_segments[k];
 		for (uint i = at.x + lane; at.z == s && i < at.x + at.y; i += WG)
-			drifts.y += decoded[i] * decoded[i];
+			drifts.y += LOAD(decoded, i) * LOAD(decoded, i);
 	}
 	gradients = sqrt(reduce_sum2(gradients));
 	mixed = reduce_sum2(mixed);

@@ -5,17 +5,16 @@
 //   rms plus  y = x / sqrt(mean x^2 + eps) * (1 + w)
 // x, y [rows, d]; w, b [d]. A workgroup covers a row; the variance is that of the
 // deviations (a second pass), so that a large mean costs no digits.
-#define WG 64
-layout(local_size_x = WG) in;
 layout(constant_id = 0) const uint KIND = 1; // enum op_norm: 1 layer, 2 rms, 3 rms plus
 #include "push_norm.h"
 #include "grid.glsl"
 #include "reduce.glsl"
+#include "input.glsl"
 layout(push_constant) uniform Push { push_norm p; };
 layout(binding = 0) writeonly buffer Y { float y[]; };
-layout(binding = 1) readonly buffer X { float x[]; };
-layout(binding = 2) readonly buffer W { float w[]; };
-layout(binding = 3) readonly buffer B { float b[]; };
+INPUT(1, x);
+INPUT(2, w);
+INPUT(3, b);
 
 void main()
 {
@@ -28,17 +27,17 @@ void main()
 	if (KIND == 1) {
 		float sum = 0;
 		for (uint i = lane; i < p.d; i += WG)
-			sum += x[base + i];
+			sum += LOAD(x, base + i);
 		mean = reduce_sum(sum) / float(p.d);
 	}
 	float squares = 0;
 	for (uint i = lane; i < p.d; i += WG) {
-		float v = x[base + i] - mean;
+		float v = LOAD(x, base + i) - mean;
 		squares += v * v;
 	}
 	const float scale = 1.0 / sqrt(reduce_sum(squares) / float(p.d) + p.eps);
 	for (uint i = lane; i < p.d; i += WG) {
-		float v = (x[base + i] - mean) * scale * (KIND == 3 ? 1.0 + w[p.w_shift + i] : w[p.w_shift + i]);
-		y[base + i] = p.has_bias != 0 ? v + b[p.b_shift + i] : v;
+		float v = (LOAD(x, base + i) - mean) * scale * (KIND == 3 ? 1.0 + LOAD(w, p.w_shift + i) : LOAD(w, p.w_shift + i));
+		y[base + i] = p.has_bias != 0 ? v + LOAD(b, p.b_shift + i) : v;
 	}
 }

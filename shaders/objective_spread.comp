@@ -2,9 +2,7 @@
 // dlogits [Q, V] from dreads: with a and b the sums over the row's LOGPROB and SUM reads,
 //   dlogits[q, c] = b - a exp(logits[q, c] - logsumexp) + the LOGIT and LOGPROB reads of (q, c)
 // A workgroup covers CHUNK columns of a row; one invocation adds the single reads, in order.
-#define WG 64
 #define CHUNK 2048
-layout(local_size_x = WG) in;
 #include "push_recover.h"
 #include "grid.glsl"
 #include "reduce.glsl"

@@ -2,7 +2,6 @@
 // stats[q] = {logsumexp, sum} of row q of logits [Q, V], the largest logit taken out first.
 // A workgroup covers a row.
 #define WG 128
-layout(local_size_x = WG) in;
 #include "push_recover.h"
 #include "grid.glsl"
 #include "reduce.glsl"

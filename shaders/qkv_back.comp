@@ -3,22 +3,22 @@
 // The gradient is rotated by the negative angle and taken back through the norm (see
 // norm_back.comp). A workgroup covers one head of q, k or v of one gradient row.
 #define WG 32
-layout(local_size_x = WG) in;
 #include "push_attention.h"
 #include "qkv_head.glsl"
 #include "grid.glsl"
 #include "reduce.glsl"
+#include "input.glsl"
 #include "rotation.glsl"
 layout(push_constant) uniform Push { push_qkv p; };
 layout(binding = 0) writeonly buffer DQKV { float dqkv[]; };
-layout(binding = 1) readonly buffer DQ { float dq[]; };
-layout(binding = 2) readonly buffer DK { float dk[]; };
-layout(binding = 3) readonly buffer DV { float dv[]; };
-layout(binding = 4) readonly buffer QKV { float qkv[]; };
+INPUT(1, dq);
+INPUT(2, dk);
+INPUT(3, dv);
+INPUT(4, qkv);
 layout(binding = 5) readonly buffer Rows { uvec2 rows[]; };
-layout(binding = 6) readonly buffer Inverse { float inverse[]; };
-layout(binding = 7) readonly buffer QNorm { float q_norm[]; };
-layout(binding = 8) readonly buffer KNorm { float k_norm[]; };
+INPUT(6, inverse);
+INPUT(7, q_norm);
+INPUT(8, k_norm);
 
 uint gradient_from; // of this head, in dq or dk
 bool is_query;
@@ -26,7 +26,7 @@ uint position;
 
 float gradient(uint i)
 {
-	return is_query ? dq[gradient_from + i] : dk[gradient_from + i];
+	return is_query ? LOAD(dq, gradient_from + i) : LOAD(dk, gradient_from + i);
 }
 
 // The gradient by the i-th value before the rotation, times the norm's weight.
@@ -37,11 +37,11 @@ float turned_back(uint i)
 		const uint half_dims = p.rope_dims / 2;
 		const bool second = i >= half_dims;
 		float other = gradient(second ? i - half_dims : i + half_dims);
-		vec2 turn = p.rope_scale * cos_sin_of(float(position) * inverse[second ? i - half_dims : i]);
+		vec2 turn = p.rope_scale * cos_sin_of(float(position) * LOAD(inverse, second ? i - half_dims : i));
 		g = g * turn.x + (second ? -other : other) * turn.y;
 	}
 	if (NORM != 0) {
-		float w = is_query ? q_norm[p.q_norm_shift + i] : k_norm[p.k_norm_shift + i];
+		float w = is_query ? LOAD(q_norm, p.q_norm_shift + i) : LOAD(k_norm, p.k_norm_shift + i);
 		g *= NORM == 3 ? 1.0 + w : w;
 	}
 	return g;
@@ -62,7 +62,7 @@ void main()
 	gradient_from = (row * (is_query ? p.heads : p.kv_heads) + s.head) * p.head_dim;
 	if (s.part == PART_V) {
 		for (uint i = lane; i < p.head_dim; i += WG)
-			dqkv[to + i] = dv[gradient_from + i];
+			dqkv[to + i] = LOAD(dv, gradient_from + i);
 		return;
 	}
 	if (NORM == 0) {
@@ -75,17 +75,17 @@ void main()
 	if (NORM == 1) {
 		vec2 sums = vec2(0);
 		for (uint i = lane; i < p.head_dim; i += WG)
-			sums += vec2(qkv[from + i], turned_back(i));
+			sums += vec2(LOAD(qkv, from + i), turned_back(i));
 		means = reduce_sum2(sums) / float(p.head_dim);
 	}
 	vec2 sums = vec2(0);
 	for (uint i = lane; i < p.head_dim; i += WG) {
-		float v = qkv[from + i] - means.x;
+		float v = LOAD(qkv, from + i) - means.x;
 		sums += vec2(v * v, turned_back(i) * v);
 	}
 	sums = reduce_sum2(sums) / float(p.head_dim);
 	const float scale = 1.0 / sqrt(sums.x + p.eps);
 	const float slope = sums.y * scale * scale;
 	for (uint i = lane; i < p.head_dim; i += WG)
-		dqkv[to + i] = scale * (turned_back(i) - means.y - (qkv[from + i] - means.x) * slope);
+		dqkv[to + i] = scale * (turned_back(i) - means.y - (LOAD(qkv, from + i) - means.x) * slope);
 }

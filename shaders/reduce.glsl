@@ -1,6 +1,33 @@
-// Sums and maxima over a workgroup of WG invocations (a multiple of 8, at most 512), the
-// same for all of them, in a fixed order: 8 invocations add WG/8 values each, then
-// everyone adds those 8. Two barriers: call from uniform control flow only.
+// A workgroup of WG invocations and its sums and maxima, the same for all of them, in a fixed
+// order. In the build for CPU devices (-DNARROW) the workgroup is one subgroup, without barriers or
+// shared memory. Otherwise 8 invocations add WG/8 values each, then everyone adds those 8: two
+// barriers, so call from uniform control flow only. WG is 64 unless the kernel says otherwise (a
+// multiple of 8).
+#ifdef NARROW
+#extension GL_KHR_shader_subgroup_arithmetic : require
+#undef WG
+#define WG 8
+layout(local_size_x = WG) in;
+
+vec2 reduce_sum2(vec2 value)
+{
+	return subgroupAdd(value);
+}
+
+float reduce_sum(float value)
+{
+	return subgroupAdd(value);
+}
+
+float reduce_max(float value)
+{
+	return subgroupMax(value);
+}
+#else
+#ifndef WG
+#define WG 64
+#endif
+layout(local_size_x = WG) in;
 shared vec2 reduce_all[WG];
 shared vec2 reduce_few[8];
 
@@ -40,3 +67,4 @@ float reduce_max(float value)
 	return max(max(max(reduce_few[0].x, reduce_few[1].x), max(reduce_few[2].x, reduce_few[3].x)),
 		   max(max(reduce_few[4].x, reduce_few[5].x), max(reduce_few[6].x, reduce_few[7].x)));
 }
+#endif

@@ -3,6 +3,7 @@
 layout(local_size_x = WG) in;
 #include "push_sae.h"
 #include "grid.glsl"
+#include "input.glsl"
 layout(push_constant) uniform Push { push_sae p; };
 
 #define SAE_RELU 0u

@@ -5,15 +5,15 @@ layout(constant_id = 0) const uint ACT = 0; // enum op_sae_act
 #include "sae.glsl"
 #include "activations.glsl"
 layout(binding = 0) writeonly buffer Z { float z[]; };
-layout(binding = 1) readonly buffer H { float h[]; };
-layout(binding = 2) readonly buffer Threshold { float threshold[]; };
+INPUT(1, h);
+INPUT(2, threshold);
 
 void main()
 {
 	const uint i = element();
 	if (i >= p.count)
 		return;
-	const float least = ACT == SAE_JUMPRELU ? max(threshold[p.threshold_shift + i % p.n], 0.0) : 0.0;
-	const float v = h[i] <= least ? 0.0 : h[i];
+	const float least = ACT == SAE_JUMPRELU ? max(LOAD(threshold, p.threshold_shift + i % p.n), 0.0) : 0.0;
+	const float v = LOAD(h, i) <= least ? 0.0 : LOAD(h, i);
 	z[i] = ACT == SAE_TANH_RELU ? tanh_of(v) : v;
 }

@@ -5,21 +5,21 @@ layout(constant_id = 0) const uint ACT = 0; // enum op_sae_act
 #include "sae.glsl"
 #include "activations.glsl"
 layout(binding = 0) buffer DH { float dh[]; };
-layout(binding = 1) buffer DZ { float dz[]; };
-layout(binding = 2) readonly buffer H { float h[]; };
-layout(binding = 3) readonly buffer Threshold { float threshold[]; };
+INPUT(1, dz);
+INPUT(2, h);
+INPUT(3, threshold);
 
 void main()
 {
 	const uint i = element();
 	if (i >= p.count)
 		return;
-	const float least = ACT == SAE_JUMPRELU ? max(threshold[p.threshold_shift + i % p.n], 0.0) : 0.0;
-	const float v = h[i % (p.rows * p.n)];
+	const float least = ACT == SAE_JUMPRELU ? max(LOAD(threshold, p.threshold_shift + i % p.n), 0.0) : 0.0;
+	const float v = LOAD(h, i % (p.rows * p.n));
 	float slope = v <= least ? 0.0 : 1.0;
 	if (ACT == SAE_TANH_RELU) {
 		const float t = tanh_of(v);
 		slope *= 1.0 - t * t;
 	}
-	dh[i] = dz[i] * slope;
+	dh[i] = LOAD(dz, i) * slope;
 }

@@ -3,7 +3,7 @@
 // invocation covers one element of x.
 #include "elementwise.glsl"
 layout(binding = 0) buffer Y { float y[]; };
-layout(binding = 1) readonly buffer X { float x[]; };
+INPUT(1, x);
 layout(binding = 2) readonly buffer Index { uint index[]; };
 
 void main()
@@ -12,5 +12,5 @@ void main()
 	if (i >= p.count)
 		return;
 	const uint row = i / p.cols;
-	y[(row / p.repeat * p.stride + index[row % p.repeat]) * p.cols + i % p.cols] += x[i];
+	y[(row / p.repeat * p.stride + index[row % p.repeat]) * p.cols + i % p.cols] += LOAD(x, i);
 }

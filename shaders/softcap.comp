@@ -3,11 +3,11 @@
 #include "elementwise.glsl"
 #include "activations.glsl"
 layout(binding = 0) buffer Y { float y[]; };
-layout(binding = 1) buffer X { float x[]; };
+INPUT(1, x);
 
 void main()
 {
 	const uint i = element();
 	if (i < p.count)
-		y[i] = p.scale * tanh_of(x[i] / p.scale);
+		y[i] = p.scale * tanh_of(LOAD(x, i) / p.scale);
 }

@@ -3,14 +3,14 @@
 // dx may be dy.
 #include "elementwise.glsl"
 layout(binding = 0) buffer DX { float dx[]; };
-layout(binding = 1) buffer DY { float dy[]; };
-layout(binding = 2) readonly buffer Y { float y[]; };
+INPUT(1, dy);
+INPUT(2, y);
 
 void main()
 {
 	const uint i = element();
 	if (i >= p.count)
 		return;
-	const float t = y[i % p.repeat] / p.scale;
-	dx[i] = dy[i] * (1.0 - t * t);
+	const float t = LOAD(y, i % p.repeat) / p.scale;
+	dx[i] = LOAD(dy, i) * (1.0 - t * t);
 }

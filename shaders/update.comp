@@ -8,21 +8,25 @@
 // delta, m, v, g flat [elements]; rate, budget [S]. A workgroup covers the segments of one
 // sequence; an element belongs to one invocation throughout.
 #define WG 128
-layout(local_size_x = WG) in;
 layout(constant_id = 0) const uint MODE = 0; // 0 none, 1 adam, 2 descend
 layout(constant_id = 1) const uint RESCALE = 1;
 #include "push_recover.h"
 #include "grid.glsl"
 #include "reduce.glsl"
+#include "input.glsl"
 layout(push_constant) uniform Push { push_segments p; };
 layout(binding = 0) buffer Delta { float delta[]; };
 layout(binding = 1) buffer M { float m[]; };
 layout(binding = 2) buffer V { float v[]; };
-layout(binding = 3) readonly buffer G { float g[]; };
+INPUT(3, g);
 layout(binding = 4) readonly buffer Segments { uvec4 segments[]; };
 layout(binding = 5) readonly buffer Step { uint step_number; };
 layout(binding = 6) readonly buffer Rate { float rates[]; };
 layout(binding = 7) readonly buffer Budget { float budgets[]; };
+// delta, m and v as they were: read before the same invocation writes them.
+INPUT(8, old_delta);
+INPUT(9, old_m);
+INPUT(10, old_v);
 
 // 1 - exp(x) for x <= 0, without cancellation near 0: a pow would lose four digits of
 // 1 - .999^t at the first steps.
@@ -49,15 +53,16 @@ void main()
 	for (uint k = 0; k < p.segments; k++) {
 		const uvec4 at = segments[k];
 		for (uint i = at.x + lane; at.z == s && i < at.x + at.y; i += WG) {
-			float d = delta[i];
+			float d = LOAD(old_delta, i);
 			if (MODE == 1) {
-				const float m_now = 0.9 * m[i] + 0.1 * g[i];
-				const float v_now = 0.999 * v[i] + 0.001 * g[i] * g[i];
+				const float gradient = LOAD(g, i);
+				const float m_now = 0.9 * LOAD(old_m, i) + 0.1 * gradient;
+				const float v_now = 0.999 * LOAD(old_v, i) + 0.001 * gradient * gradient;
 				m[i] = m_now;
 				v[i] = v_now;
 				d -= rate * (m_now / correct_m) / (sqrt(v_now / correct_v) + 1e-8);
 			} else if (MODE == 2) {
-				d -= rate * g[i];
+				d -= rate * LOAD(g, i);
 			}
 			if (MODE != 0)
 				delta[i] = d;

@@ -294,6 +294,7 @@ static void run_case(struct device *device, const struct op_case *c)
 /* ---- the test program ---- */
 
 static struct device *the_device;
+static enum device_type the_type;
 static struct error the_error;
 
 static int open_device(void **state)
@@ -301,9 +302,11 @@ static int open_device(void **state)
 	(void)state;
 	if (device_create(&the_device, &(struct device_options){.validation = true}, &the_error))
 		the_device = NULL;
-	else
-		print_message("# device %s, REBOUND_SEED=%llu\n", device_get_info(the_device)->name,
-			      (unsigned long long)the_seed());
+	if (!the_device)
+		return 0;
+	the_type = device_get_info(the_device)->type;
+	print_message("# device %s, REBOUND_SEED=%llu\n", device_get_info(the_device)->name,
+		      (unsigned long long)the_seed());
 	return 0;
 }
 
@@ -314,13 +317,21 @@ static int close_device(void **state)
 	return 0;
 }
 
+/* On a CPU device every case runs twice: with the kernels for CPUs, then as if the device
+ * were another, with those for GPUs. */
 static void run_one(void **state)
 {
 	if (!the_device) {
 		print_message("%s\n", the_error.text);
 		skip();
 	}
+	struct device_info *info = (struct device_info *)(uintptr_t)device_get_info(the_device);
+	info->type = the_type;
 	run_case(the_device, *state);
+	if (the_type == DEVICE_TYPE_CPU) {
+		info->type = DEVICE_TYPE_OTHER;
+		run_case(the_device, *state);
+	}
 }
 
 int op_test_main(const char *group, const struct op_case *cases)
