@@ -8,12 +8,13 @@ enum { POOL_LANES = 32 }; /* WG of pool.comp */
 _Static_assert(OP_ACT_NONE == 0 && OP_ACT_GELU == 1 && OP_ACT_GELU_TANH == 2 && OP_ACT_SILU == 3 && OP_ACT_RELU == 4,
 	       "activation.glsl");
 
-/* Records a kernel over single elements, an invocation each. */
-static void each_element(struct recorder *rec, struct dispatch *d, const struct push_elementwise *push)
+/* Records a kernel over single elements. */
+static void each_element(struct recorder *rec, struct dispatch *d, struct push_elementwise *push)
 {
+	push->block = ops_block(rec, push->count, LANES);
 	d->push = push;
 	d->push_bytes = sizeof *push;
-	ops_grid(d, ((uint64_t)push->count + LANES - 1) / LANES);
+	ops_grid(d, (uint64_t)ops_div_up(push->count, push->block));
 	record_dispatch(rec, d);
 }
 

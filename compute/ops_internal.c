@@ -84,3 +84,12 @@ void ops_use_narrow(struct recorder *rec, struct dispatch *dispatch, const char 
 		if (texels >> i & 1)
 			dispatch->bindings[i].form = BINDING_TEXEL_R32F;
 }
+
+uint32_t ops_block(struct recorder *rec, uint64_t count, uint32_t lanes)
+{
+	const uint64_t few = 256, many = 4096, groups = 16;
+	if (!ops_narrow(rec))
+		return lanes;
+	uint64_t block = (count / groups + 7) / 8 * 8;
+	return (uint32_t)(block < few ? few : block > many ? many : block);
+}

@@ -28,6 +28,11 @@ bool ops_narrow(struct recorder *rec);
  * texels of one float. */
 void ops_use_narrow(struct recorder *rec, struct dispatch *dispatch, const char *kernel, uint32_t texels);
 
+/* How many of `count` elements a workgroup of `lanes` takes in a kernel over elements: one an
+ * invocation, or on CPU devices enough to make a workgroup worth its cost while all cores
+ * have some. */
+uint32_t ops_block(struct recorder *rec, uint64_t count, uint32_t lanes);
+
 static inline int64_t ops_div_up(int64_t a, int64_t b)
 {
 	return (a + b - 1) / b;

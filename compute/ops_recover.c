@@ -4,7 +4,8 @@
 
 enum {
 	SPREAD_CHUNK = 2048, /* CHUNK of objective_spread.comp */
-	GRAM_LANES = 32,     /* WG of gram.comp and projector_solve.comp */
+	GRAM_LANES = 32,     /* WG of gram.comp */
+	SOLVE_LANES = 8,     /* WG of projector_solve.comp */
 	PROJECTOR_MOST = 512,
 };
 
@@ -197,7 +198,7 @@ void op_projector(struct recorder *rec, struct tensor p, struct tensor a, struct
 		.push = &push,
 		.push_bytes = sizeof push,
 	};
-	ops_grid(&solve, (uint64_t)ops_div_up(a.cols, GRAM_LANES));
+	ops_grid(&solve, (uint64_t)ops_div_up(a.cols, SOLVE_LANES));
 	record_dispatch(rec, &solve);
 }
 

@@ -9,11 +9,12 @@ _Static_assert(OP_CLAMP_SET == 0 && OP_CLAMP_SET_ACTIVE == 1 && OP_CLAMP_SCALE =
 		       OP_CLAMP_ABLATE == 4 && OP_CLAMP_FLOOR == 5,
 	       "sae.glsl");
 
-static void each_feature(struct recorder *rec, struct dispatch *d, const struct push_sae *push)
+static void each_feature(struct recorder *rec, struct dispatch *d, struct push_sae *push)
 {
+	push->block = ops_block(rec, push->count, LANES);
 	d->push = push;
 	d->push_bytes = sizeof *push;
-	ops_grid(d, ((uint64_t)push->count + LANES - 1) / LANES);
+	ops_grid(d, (uint64_t)ops_div_up(push->count, push->block));
 	record_dispatch(rec, d);
 }
 
@@ -141,5 +142,6 @@ void op_clamp_full(struct recorder *rec, struct tensor z_full, struct tensor ind
 		.bindings = {ops_read_write(z_full), ops_read(index), ops_read(modes), ops_read(values), ops_read(on)},
 		.binding_count = 5,
 	};
+	ops_use_narrow(rec, &d, "clamp_full_narrow", 0);
 	each_feature(rec, &d, &push);
 }

@@ -1,6 +1,6 @@
 #version 450
 // y[r, :] = on[r mod R0] ? alpha a[r, :] + (1 - alpha) b[r, :] : a[r, :]; without b, b counts
-// as zero. An invocation covers one element. y may be a.
+// as zero. each(i) covers one element. y may be a.
 layout(constant_id = 0) const uint HAS_B = 1;
 #include "elementwise.glsl"
 layout(binding = 0) buffer Y { float y[]; };
@@ -8,11 +8,8 @@ INPUT(1, a);
 INPUT(2, b);
 layout(binding = 3) readonly buffer On { uint on[]; };
 
-void main()
+void each(uint i)
 {
-	const uint i = element();
-	if (i >= p.count)
-		return;
 	float v = LOAD(a, i);
 	if (on[i / p.cols % p.repeat] != 0) {
 		v *= p.scale;
@@ -21,3 +18,5 @@ void main()
 	}
 	y[i] = v;
 }
+
+EACH_ELEMENT

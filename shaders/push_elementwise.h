@@ -4,6 +4,7 @@
 
 struct push_elementwise {
 	uint count;	   // elements of the result
+	uint block;	   // of them a workgroup
 	uint cols;	   // of its rows
 	uint repeat;	   // elements, or rows, of the operand that is read again and again
 	uint stride;	   // rows of a replica, where rows are gathered or scattered

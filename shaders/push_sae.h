@@ -5,6 +5,7 @@
 /* Elements of [rows, n] features; a gradient has G times the rows of what it belongs to. */
 struct push_sae {
 	uint count;	  /* elements of the result */
+	uint block;	  /* of them a workgroup */
 	uint n;		  /* features of a row */
 	uint rows;	  /* R, forward rows */
 	uint threshold_shift; /* elements before threshold[0] in its binding */

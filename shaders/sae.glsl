@@ -1,5 +1,9 @@
-// Kernels over single features: WG of them a workgroup.
+// Kernels over single features: `block` of them a workgroup.
+#ifdef NARROW
+#define WG 8
+#else
 #define WG 64
+#endif
 layout(local_size_x = WG) in;
 #include "push_sae.h"
 #include "grid.glsl"
@@ -17,9 +21,15 @@ layout(push_constant) uniform Push { push_sae p; };
 #define CLAMP_ABLATE 4u
 #define CLAMP_FLOOR 5u
 
-uint element()
-{
-	return grid_group() * WG + gl_LocalInvocationIndex;
+// main: each(i) for the `block` elements of this workgroup. A block of WG is an element an
+// invocation; CPU devices, where a workgroup costs a microsecond, take larger ones.
+#define EACH_ELEMENT \
+void main() \
+{ \
+	const uint first = grid_group() * p.block; \
+	const uint end = min(first + p.block, p.count); \
+	for (uint i = first + gl_LocalInvocationIndex; i < end; i += WG) \
+		each(i); \
 }
 
 // The new value of an activation (METHOD 2).

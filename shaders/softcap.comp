@@ -1,13 +1,13 @@
 #version 450
-// y = cap tanh(x / cap), any shape; an invocation covers one element. y may be x.
+// y = cap tanh(x / cap), any shape; each(i) covers one element. y may be x.
 #include "elementwise.glsl"
 #include "activations.glsl"
 layout(binding = 0) buffer Y { float y[]; };
 INPUT(1, x);
 
-void main()
+void each(uint i)
 {
-	const uint i = element();
-	if (i < p.count)
-		y[i] = p.scale * tanh_of(LOAD(x, i) / p.scale);
+	y[i] = p.scale * tanh_of(LOAD(x, i) / p.scale);
 }
+
+EACH_ELEMENT
