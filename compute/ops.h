@@ -280,6 +280,25 @@ void op_budget(struct recorder *rec, struct tensor delta, struct tensor segments
 void op_descend(struct recorder *rec, struct tensor delta, struct tensor g, struct tensor segments, struct tensor rate,
 		struct tensor budget);
 
+/* The gradients by one layer's defended activations that a Jacobian step's backward pass
+ * starts from (METHOD 5): dz [G*R, K], G = 3 + m replicas: 0 zero (the behaviour's gradient
+ * comes from the logits), 1 the penalty's gradient, 2 the normalised drift, 3.. the m
+ * probes. Rows [first_row, last_row) are monitored. probes [steps, m*n], normalised, one
+ * row serving all steps or one row a step; its entry for (row, k) of this layer is
+ * entry + row*K + k. */
+struct op_probes {
+	int64_t first_row, last_row, entry, entries, count; /* count m, entries n */
+	bool penalty, drift;
+};
+void op_probes(struct recorder *rec, struct tensor dz, struct tensor change, struct tensor penalty,
+	       struct tensor drift_norm, struct tensor probes, struct tensor step, const struct op_probes *o);
+/* g [layers*G, length]: each layer's replicas of the gradient by delta, as above; replicas
+ * 2.. become an orthonormal basis (modified Gram-Schmidt). raw, projected, total [P, d] seen
+ * flat ([layers*length]): the behaviour's gradient, that less its part in the span, and
+ * with the penalty's gradient added. */
+void op_jacobian_project(struct recorder *rec, struct tensor raw, struct tensor projected, struct tensor total,
+			 struct tensor g, int64_t layers, int64_t replicas, bool penalty);
+
 /* What a step leaves in the ring, per sequence (CLI.md, history). Written before the
  * update. */
 enum op_metric {

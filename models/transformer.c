@@ -517,7 +517,7 @@ static void readout_backward(struct pass *pass, struct recorder *rec)
 		     none);
 	if (gathers_rows(c)) {
 		record_fill(rec, pass->dx, 0);
-		op_scatter_add_rows(rec, pass->dx, pass->dgathered, pass->readout, c->rows);
+		op_scatter_add_rows(rec, tensor_rows(pass->dx, 0, c->rows), pass->dgathered, pass->readout, c->rows);
 	} else if (c->gradients > 1) {
 		record_fill(rec, tensor_rows(pass->dx, c->rows, (c->gradients - 1) * c->rows), 0);
 	}

@@ -74,7 +74,7 @@ enum status attribute_rank(struct attribution **out, int64_t *count, struct sess
 	if (session->has_objective && probe_objective(&session->objective))
 		settings.delta_positions.rule = POSITIONS_PROMPT;
 	struct cone cone;
-	enum status status = cone_create(&cone, session, base, &settings, true, error);
+	enum status status = cone_create(&cone, session, base, &settings, true, 1, error);
 	if (status) {
 		settings_done(&settings);
 		return status;

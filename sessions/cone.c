@@ -27,10 +27,11 @@ static void delta_forward(struct edit *base, struct recorder *rec, struct tensor
 static void delta_backward(struct edit *base, struct recorder *rec, struct tensor dx)
 {
 	struct cone_edit *e = (struct cone_edit *)base;
+	struct tensor g = dx.rows == e->cone->rows ? e->site->g : e->site->g_replicas;
 	if (e->cone->rows_are_positions)
-		record_copy_tensor(rec, e->site->g, dx);
+		record_copy_tensor(rec, g, dx);
 	else
-		op_gather_rows(rec, e->site->g, dx, e->cone->index, e->cone->rows);
+		op_gather_rows(rec, g, dx, e->cone->index, e->cone->rows);
 }
 
 static void monitor_forward(struct edit *base, struct recorder *rec, struct tensor x)
@@ -44,8 +45,10 @@ static void monitor_backward(struct edit *base, struct recorder *rec, struct ten
 {
 	struct cone_edit *e = (struct cone_edit *)base;
 	struct cone_site *s = e->site;
-	if (e->cone->penalties)
-		clamp_record_encode_back(&e->cone->session->sites[s->index].clamp, rec, dx, s->dz, s->h, s->dh);
+	bool probes = dx.rows > e->cone->rows;
+	if (probes || e->cone->penalties)
+		clamp_record_encode_back(&e->cone->session->sites[s->index].clamp, rec, dx,
+					 probes ? s->dz_probes : s->dz, s->h, tensor_rows(s->dh, 0, dx.rows));
 }
 
 static void capture_forward(struct edit *base, struct recorder *rec, struct tensor x)
@@ -181,6 +184,9 @@ static void declare(struct cone *cone)
 	int clamped = clamped_sites(cone);
 	arena_add(cone->arena, &cone->delta, DTYPE_F32, cone->delta_rows, d);
 	arena_add(cone->arena, &cone->g, DTYPE_F32, cone->delta_rows, d);
+	if (cone->gradients > 1)
+		arena_add(cone->arena, &cone->g_all, DTYPE_F32, cone->delta_site_count * cone->gradients,
+			  cone->position_count * d);
 	arena_add(cone->tables, &cone->delta_segments, DTYPE_U32, 1, 4);
 	arena_add(cone->tables, &cone->index, DTYPE_U32, 1, cone->position_count);
 	for (int i = 0; i < cone->site_count; i++) {
@@ -191,7 +197,9 @@ static void declare(struct cone *cone)
 		if (!s->has_clamp)
 			continue;
 		arena_add(cone->arena, &s->h, DTYPE_F32, R, s->K);
-		arena_add(cone->arena, &s->dh, DTYPE_F32, R, s->K);
+		arena_add(cone->arena, &s->dh, DTYPE_F32, cone->gradients * R, s->K);
+		if (cone->gradients > 1)
+			arena_add(cone->arena, &s->dz_probes, DTYPE_F32, cone->gradients * R, s->K);
 		arena_add(cone->arena, &s->prepared, DTYPE_F32, R, d);
 		N += aligned(R * s->K);
 		Nd += aligned(R * d);
@@ -224,6 +232,9 @@ static void set_views(struct cone *cone)
 		if (s->has_delta) {
 			s->delta = tensor_rows(cone->delta, s->first_row, cone->position_count);
 			s->g = tensor_rows(cone->g, s->first_row, cone->position_count);
+			if (cone->gradients > 1)
+				s->g_replicas = view(cone->g_all, s->first_row * cone->gradients * d,
+						     cone->gradients * cone->position_count, d);
 		}
 		if (!s->has_clamp)
 			continue;
@@ -268,6 +279,9 @@ static enum status write_tables(struct cone *cone, struct error *error)
 	for (int i = 0; i < session->site_count && !cone->ignore_clamps; i++)
 		if (session->sites[i].rule_count > 0) {
 			layers++;
+			for (int j = 0; j < cone->site_count; j++)
+				if (cone->sites[j].index == i)
+					cone->sites[j].entry = cone->monitored_entries;
 			reference += reference_square(cone, i);
 			cone->monitored_entries += cone->monitored_count * session->sites[i].rule_count;
 		}
@@ -324,7 +338,7 @@ static enum status make_clamps(struct cone *cone, struct error *error)
 			continue;
 		if (s->index > cone->lowest) {
 			status = clamp_edit_create(&s->clamp_first, &site->clamp, site->point, session->error_alpha,
-						   cone->rows, 1, true, error);
+						   cone->rows, cone->gradients, true, error);
 			s->has_first = status == STATUS_OK;
 			if (status == STATUS_OK)
 				status = session_write_clamp_rows(session, &s->clamp_first, cone->first, cone->total,
@@ -332,7 +346,7 @@ static enum status make_clamps(struct cone *cone, struct error *error)
 		}
 		if (status == STATUS_OK && s->has_delta && cone->settings->order == ORDER_DELTA_CLAMP) {
 			status = clamp_edit_create(&s->clamp_again, &site->clamp, site->point, session->error_alpha,
-						   cone->rows, 1, true, error);
+						   cone->rows, cone->gradients, true, error);
 			s->has_again = status == STATUS_OK;
 			if (status == STATUS_OK)
 				status = session_write_clamp_rows(session, &s->clamp_again, cone->first, cone->total,
@@ -377,6 +391,7 @@ static enum status make_pass(struct cone *cone, struct error *error)
 		.first_point = lowest->point,
 		.last_point = 2 * arch->layers,
 		.backward = true,
+		.gradients = cone->gradients,
 		.logits = cone->readout.plan.full ? LOGITS_ALL : LOGITS_SOME,
 		.readouts = answer > 0 ? answer : 1,
 		.ids = cone->readout.plan.id_count,
@@ -468,12 +483,14 @@ static enum status build(struct cone *cone, struct error *error)
 }
 
 enum status cone_create(struct cone *cone, struct session *session, struct scene *scene,
-			const struct recovery_settings *settings, bool ignore_clamps, struct error *error)
+			const struct recovery_settings *settings, bool ignore_clamps, int64_t gradients,
+			struct error *error)
 {
 	*cone = (struct cone){
 		.session = session,
 		.settings = settings,
 		.ignore_clamps = ignore_clamps,
+		.gradients = gradients,
 		.scene = scene,
 		.prompt = scene->prompt,
 		.total = scene->total,
@@ -523,4 +540,31 @@ void cone_record_backward(struct cone *cone, struct recorder *rec)
 	if (cone->probing)
 		probe_record_back(cone, rec);
 	pass_record_backward(&cone->pass, rec, cone->probing ? cone->probe_dlast : none);
+}
+
+/* The point of the highest clamped site. */
+static int last_monitor(const struct cone *cone)
+{
+	int point = cone->pass.config.first_point;
+	for (int i = 0; i < cone->site_count; i++)
+		if (cone->sites[i].has_clamp)
+			point = cone->session->sites[cone->sites[i].index].point;
+	return point;
+}
+
+void cone_record_monitors(struct cone *cone, struct recorder *rec)
+{
+	pass_record_forward_to(&cone->pass, rec, last_monitor(cone));
+}
+
+void cone_record_monitors_back(struct cone *cone, struct recorder *rec)
+{
+	bool penalties = cone->penalties;
+	cone->penalties = true;
+	/* Perturbed layers above the last clamp get no gradient: theirs is zero. */
+	for (int i = 0; i < cone->site_count; i++)
+		if (cone->sites[i].has_delta && cone->session->sites[cone->sites[i].index].point > last_monitor(cone))
+			record_fill(rec, cone->sites[i].g, 0);
+	pass_record_backward_from(&cone->pass, rec, last_monitor(cone), 1);
+	cone->penalties = penalties;
 }

@@ -18,9 +18,12 @@ struct cone_site {
 	int64_t first_row; /* of delta, where has_delta */
 	int64_t K;
 	struct tensor z, h, dz, change;	  /* [R, K]; z, dz, change are views of the flat tensors */
+	struct tensor dz_probes;	  /* [G*R, K] where the cone carries G > 1 gradients */
 	struct tensor decoded, ddecoded;  /* [R, d] views */
 	struct tensor prepared, dh;	  /* scratch */
 	struct tensor delta, g;		  /* [positions, d] views */
+	struct tensor g_replicas;	  /* [G*positions, d] view of g_all */
+	int64_t entry;			  /* of its monitored activations among all of the session's */
 	struct tensor before, added, out; /* [R, d]: filled while capturing */
 	struct clamp_edit clamp_first;	  /* what earlier rows caused is clamped */
 	struct clamp_edit clamp_again;	  /* order delta-clamp */
@@ -45,7 +48,9 @@ struct cone {
 	struct pass pass;
 	struct kv_cache *cache; /* the scene's: rows of the cone are rewritten */
 	struct readout readout;
+	int64_t gradients;	/* G */
 	struct tensor delta, g; /* [delta_rows, d] */
+	struct tensor g_all;	/* [delta sites * G, positions * d] where G > 1 */
 	struct tensor delta_segments;
 	struct tensor index;	 /* u32 [1, positions]: their rows in the cone */
 	bool rows_are_positions; /* every cone row is perturbed, in order */
@@ -70,14 +75,20 @@ struct cone {
 };
 
 /* Plans and allocates; z_ref is left unset (the caller runs the cone at delta = 0). `scene`
- * is the run that the cone starts from: the clamped one, or with ignore_clamps the base. */
+ * is the run that the cone starts from: the clamped one, or with ignore_clamps the base.
+ * `gradients` is G, how many a backward pass can carry. */
 enum status WARN_UNUSED cone_create(struct cone *cone, struct session *session, struct scene *scene,
-				    const struct recovery_settings *settings, bool ignore_clamps, struct error *error);
+				    const struct recovery_settings *settings, bool ignore_clamps, int64_t gradients,
+				    struct error *error);
 void cone_done(struct cone *cone);
 
 /* Forward from the start residual to J (readout.J), with captures if cone.capturing. */
 void cone_record_forward(struct cone *cone, struct recorder *rec);
-/* Backward into g: dJ/d delta plus what dz (scaled penalties) adds. */
+/* Backward into g: dJ/d delta plus what dz (scaled penalties) adds. With G > 1 into g_all,
+ * from dz_probes. */
 void cone_record_backward(struct cone *cone, struct recorder *rec);
+/* Forward up to the last monitored layer only, and backward from there into g, from dz. */
+void cone_record_monitors(struct cone *cone, struct recorder *rec);
+void cone_record_monitors_back(struct cone *cone, struct recorder *rec);
 
 #endif

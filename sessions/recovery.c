@@ -6,6 +6,7 @@
 
 #include "compute/base/mem.h"
 #include "sessions/cone.h"
+#include "sessions/probes.h"
 
 enum { IN_FLIGHT = 4 };
 
@@ -25,6 +26,9 @@ struct recovery {
 	struct tensor g_projected, m, v, g_delta, delta_kept;
 	struct tensor step, rate, budget_tensor; /* host-visible */
 	struct tensor drift_loss, decode_norm, delta_norm;
+	/* METHOD 5 */
+	struct probe_table table;
+	struct tensor probes, drift_norm, g_raw, g_total, correction_rate;
 	struct tensor ring, trace;
 	struct tensor final_logits; /* [1, V] */
 	struct projector *projectors;
@@ -69,14 +73,12 @@ static double perturbed_norm(const struct cone *cone)
 static enum status check_settings(const struct recovery *r, struct error *error)
 {
 	const struct recovery_settings *s = &r->settings;
-	if (s->project == PROJECT_JACOBIAN)
-		return error_set(error, STATUS_INVALID,
-				 "--project jacobian is not available in this version; none and encoder are");
-	if (s->checkpoint != CHECKPOINT_FINAL || s->corrections > 0)
+	if (s->project == PROJECT_JACOBIAN && r->cone.probing)
 		return error_set(
 			error, STATUS_INVALID,
-			"--checkpoint and --corrections belong to --project jacobian, which is not available in "
-			"this version");
+			"--project jacobian needs an objective that reads logits; probe_logit takes none or encoder");
+	if (s->corrections > 0 && s->project != PROJECT_JACOBIAN)
+		return error_set(error, STATUS_INVALID, "--corrections belong to --project jacobian");
 	for (int i = 0; i < r->cone.site_count; i++) {
 		const struct cone_site *site = &r->cone.sites[i];
 		if (site->has_delta && site->has_clamp && s->project == PROJECT_ENCODER && site->K > 512)
@@ -106,6 +108,14 @@ static void declare(struct recovery *r)
 	arena_add(r->host, &r->step, DTYPE_U32, 1, 1);
 	arena_add(r->host, &r->rate, DTYPE_F32, 1, 1);
 	arena_add(r->host, &r->budget_tensor, DTYPE_F32, 1, 1);
+	if (r->settings.project == PROJECT_JACOBIAN) {
+		arena_add(r->arena, &r->g_raw, DTYPE_F32, P, d);
+		arena_add(r->arena, &r->g_total, DTYPE_F32, P, d);
+		arena_add(r->arena, &r->drift_norm, DTYPE_F32, 1, 1);
+		arena_add(r->host, &r->correction_rate, DTYPE_F32, 1, 1);
+		if (r->table.count > 0)
+			arena_add(r->arena, &r->probes, DTYPE_F32, r->table.steps, r->table.count * r->table.entries);
+	}
 	r->projectors = mem_alloc((size_t)cone->site_count, sizeof *r->projectors);
 	for (int i = 0; i < cone->site_count && r->settings.project == PROJECT_ENCODER; i++) {
 		struct cone_site *site = &cone->sites[i];
@@ -166,8 +176,8 @@ static void record_projection(struct recovery *r, struct recorder *rec, struct t
 	}
 }
 
-/* Drift, its penalty's gradient, and the drift seen through the decoder. */
-static void record_drift(struct recovery *r, struct recorder *rec, bool gradients)
+/* Drift, `scale` times its penalty's gradient in dz, and the drift seen through the decoder. */
+static void record_drift(struct recovery *r, struct recorder *rec, double scale, bool decode)
 {
 	struct cone *cone = &r->cone;
 	if (!tensor_exists(cone->z))
@@ -178,15 +188,21 @@ static void record_drift(struct recovery *r, struct recorder *rec, bool gradient
 		.reference = cone->reference,
 		.weight = cone->weight,
 		.kind = r->settings.act_loss,
-		.scale = gradients ? -r->settings.lambda_act : 0,
+		.scale = scale,
 	};
 	op_drift(rec, r->drift_loss, cone->dz, cone->change, cone->z, cone->z_ref, &drift);
-	for (int i = 0; i < cone->site_count; i++) {
+	for (int i = 0; i < cone->site_count && decode; i++) {
 		struct cone_site *s = &cone->sites[i];
 		if (s->has_clamp)
 			op_linear(rec, s->decoded, s->change, r->session->sites[s->index].clamp.w_dec, OP_IN_OUT, NULL);
 	}
-	if (!gradients || r->settings.lambda_decode <= 0)
+}
+
+/* Adds the gradient of the penalty on decoded drift to dz. */
+static void record_decode_penalty(struct recovery *r, struct recorder *rec)
+{
+	struct cone *cone = &r->cone;
+	if (!tensor_exists(cone->z) || r->settings.lambda_decode <= 0)
 		return;
 	op_group_norm(rec, r->decode_norm, cone->ddecoded, cone->decoded, cone->decoded_segments,
 		      -r->settings.lambda_decode);
@@ -195,6 +211,69 @@ static void record_drift(struct recovery *r, struct recorder *rec, bool gradient
 		if (s->has_clamp)
 			op_linear(rec, s->dz, s->ddecoded, r->session->sites[s->index].clamp.w_dec, OP_OUT_IN,
 				  &(struct op_linear){.residual = s->dz});
+	}
+}
+
+static void record_metrics(struct recovery *r, struct recorder *rec, struct tensor raw, struct tensor projected)
+{
+	struct cone *cone = &r->cone;
+	bool drifting = tensor_exists(cone->z);
+	struct op_metrics metrics = {
+		.J = cone->readout.J,
+		.g_raw = raw,
+		.g_projected = projected,
+		.delta = cone->delta,
+		.delta_segments = cone->delta_segments,
+		.change = cone->change,
+		.change_segments = cone->z_segments,
+		.decoded = cone->decoded,
+		.decoded_segments = cone->decoded_segments,
+		.penalty = drifting ? r->drift_loss : (struct tensor){0},
+		.lambda_act = r->settings.lambda_act,
+		.lambda_decode = r->settings.lambda_decode,
+		.lambda_delta = r->settings.lambda_delta,
+	};
+	op_metrics(rec, r->ring, r->trace, r->step, &metrics);
+}
+
+/* The rest of a step under the Jacobian projection (METHOD 5): one backward pass carries the
+ * behaviour's gradient, the penalty's, and the vector-Jacobian products of all probes. */
+static void record_jacobian_step(struct recovery *r, struct recorder *rec)
+{
+	struct cone *cone = &r->cone;
+	bool penalty = r->settings.lambda_act > 0;
+	if (tensor_exists(cone->z))
+		op_group_norm(rec, r->drift_norm, (struct tensor){0}, cone->change, cone->z_segments, 0);
+	for (int i = 0; i < cone->site_count; i++) {
+		struct cone_site *s = &cone->sites[i];
+		if (!s->has_clamp)
+			continue;
+		int64_t from = cone->monitored_first - cone->first;
+		struct op_probes probes = {
+			.first_row = from > 0 ? from : 0,
+			.last_row = from + cone->monitored_count,
+			.entry = s->entry - from * s->K,
+			.entries = r->table.entries,
+			.count = r->table.count,
+			.penalty = penalty,
+			.drift = r->settings.drift_probe,
+		};
+		if (probes.last_row < probes.first_row)
+			probes.last_row = probes.first_row;
+		op_probes(rec, s->dz_probes, s->change, penalty ? s->dz : (struct tensor){0}, r->drift_norm, r->probes,
+			  r->step, &probes);
+	}
+	cone_record_backward(cone, rec);
+	op_jacobian_project(rec, r->g_raw, r->g_projected, r->g_total, cone->g_all, cone->delta_site_count,
+			    cone->gradients, penalty);
+	record_metrics(r, rec, r->g_raw, r->g_projected);
+	op_adam(rec, cone->delta, r->m, r->v, r->g_total, cone->delta_segments, r->step, r->rate, r->budget_tensor,
+		true);
+	for (int64_t i = 0; i < r->settings.corrections; i++) {
+		cone_record_monitors(cone, rec);
+		record_drift(r, rec, 1, false);
+		cone_record_monitors_back(cone, rec);
+		op_descend(rec, cone->delta, cone->g, cone->delta_segments, r->correction_rate, r->budget_tensor);
 	}
 }
 
@@ -207,7 +286,12 @@ static enum status record_step(struct recovery *r, struct error *error)
 	recorder_begin(rec);
 	cone->capturing = false;
 	cone_record_forward(cone, rec);
-	record_drift(r, rec, true);
+	record_drift(r, rec, -r->settings.lambda_act, true);
+	if (r->settings.project == PROJECT_JACOBIAN) {
+		record_jacobian_step(r, rec);
+		return recorder_finish(rec, error);
+	}
+	record_decode_penalty(r, rec);
 	cone_record_backward(cone, rec);
 	if (r->settings.lambda_delta > 0) {
 		op_group_norm(rec, r->delta_norm, r->g_delta, cone->delta, cone->delta_segments,
@@ -222,23 +306,7 @@ static enum status record_step(struct recovery *r, struct error *error)
 			record_copy_tensor(rec, g, cone->g);
 		record_projection(r, rec, g, cone->g);
 	}
-	bool drifting = tensor_exists(cone->z);
-	struct op_metrics metrics = {
-		.J = cone->readout.J,
-		.g_raw = cone->g,
-		.g_projected = g,
-		.delta = cone->delta,
-		.delta_segments = cone->delta_segments,
-		.change = cone->change,
-		.change_segments = cone->z_segments,
-		.decoded = cone->decoded,
-		.decoded_segments = cone->decoded_segments,
-		.penalty = drifting ? r->drift_loss : (struct tensor){0},
-		.lambda_act = r->settings.lambda_act,
-		.lambda_decode = r->settings.lambda_decode,
-		.lambda_delta = r->settings.lambda_delta,
-	};
-	op_metrics(rec, r->ring, r->trace, r->step, &metrics);
+	record_metrics(r, rec, cone->g, g);
 	op_adam(rec, cone->delta, r->m, r->v, g, cone->delta_segments, r->step, r->rate, r->budget_tensor,
 		!projects_delta(r));
 	if (projects_delta(r)) {
@@ -256,7 +324,7 @@ static enum status record_evaluation(struct recovery *r, struct error *error)
 	recorder_begin(rec);
 	cone->capturing = true;
 	cone_record_forward(cone, rec);
-	record_drift(r, rec, false);
+	record_drift(r, rec, 0, true);
 	if (!cone->probing) {
 		struct tensor last = tensor_rows(cone->pass.final, 0, 1);
 		op_linear(rec, r->final_logits, last, r->session->model.weights.model[WEIGHT_UNEMBED], OP_OUT_IN, NULL);
@@ -304,6 +372,11 @@ static enum status fill_state(struct recovery *r, const float *start, struct err
 		status = tensor_write(r->budget_tensor, &budget, error);
 	if (status == STATUS_OK)
 		status = tensor_write(r->step, &step, error);
+	float correction = (float)r->settings.correction_lr;
+	if (status == STATUS_OK && tensor_exists(r->correction_rate))
+		status = tensor_write(r->correction_rate, &correction, error);
+	if (status == STATUS_OK && tensor_exists(r->probes))
+		status = tensor_write(r->probes, r->table.values, error);
 	/* The reference of drift comes from the same kernels as what is compared with it, so
 	 * that drift without delta is exactly zero. With the order delta-clamp the reference is
 	 * the clamped run itself: a second clamp may move it. */
@@ -333,8 +406,11 @@ static enum status fill_state(struct recovery *r, const float *start, struct err
 static enum status build(struct recovery *r, struct scene *clamped, const float *start, struct error *error)
 {
 	enum status status = settings_copy(&r->settings, &r->session->settings);
+	if (status == STATUS_OK && r->settings.project == PROJECT_JACOBIAN)
+		status = probe_table_make(&r->table, r->session, &r->settings, error);
+	int64_t gradients = r->settings.project == PROJECT_JACOBIAN ? 3 + r->table.count : 1;
 	if (status == STATUS_OK)
-		status = cone_create(&r->cone, r->session, clamped, &r->settings, false, error);
+		status = cone_create(&r->cone, r->session, clamped, &r->settings, false, gradients, error);
 	if (status == STATUS_OK)
 		status = check_settings(r, error);
 	if (status)
@@ -390,6 +466,7 @@ void recovery_destroy(struct recovery **out)
 	arena_destroy(&r->arena);
 	arena_destroy(&r->host);
 	settings_done(&r->settings);
+	probe_table_done(&r->table);
 	free(r->projectors);
 	free(r->history);
 	free(r->logits);
@@ -504,10 +581,56 @@ enum status recovery_delta(struct recovery *r, int64_t step, float *delta, struc
 	return tensor_read(tensor_rows(r->trace, step, 1), delta, error);
 }
 
+/* Where a state stands among checkpoints: feasible ones first, then by score. */
+struct rank {
+	bool feasible;
+	double score;
+};
+
+static struct rank rank_of(const struct recovery_settings *s, double objective, double drift_relative)
+{
+	const double weight = 10;
+	double over = drift_relative - s->drift_threshold;
+	if (s->checkpoint == CHECKPOINT_PENALTY_SCORE)
+		return (struct rank){true, objective - weight * fmax(0, over)};
+	return over <= 0 ? (struct rank){true, objective} : (struct rank){false, objective - weight * drift_relative};
+}
+
+static bool better(struct rank a, struct rank b)
+{
+	return a.feasible != b.feasible ? a.feasible : a.score > b.score;
+}
+
+/* Checkpoints are the states after step 0, every tenth step and the last. What a state is
+ * worth stands in the history of the step that follows it; only the last is evaluated. */
 enum status recovery_result(struct recovery *r, float *delta, int64_t *step, struct error *error)
 {
+	enum { EVERY = 10 };
 	*step = r->steps;
-	return recovery_delta(r, r->steps, delta, error);
+	if (r->settings.checkpoint != CHECKPOINT_FINAL && r->steps > 0) {
+		struct recovery_final last;
+		enum status status = recovery_delta(r, r->steps, delta, error);
+		if (status == STATUS_OK)
+			status = recovery_evaluate(r, delta, &last, error);
+		if (status)
+			return status;
+		struct rank best = {0};
+		bool found = false;
+		for (int64_t after = 1; after <= r->steps; after++) {
+			if (after != 1 && after % EVERY != 0 && after != r->steps)
+				continue;
+			const struct recovery_metrics *m = &r->history[after];
+			struct rank rank = after == r->steps
+						   ? rank_of(&r->settings, last.objective, last.drift_relative_l2)
+						   : rank_of(&r->settings, m->objective, m->drift_relative_l2);
+			if (!found || better(rank, best)) {
+				best = rank;
+				*step = after;
+				found = true;
+			}
+		}
+	}
+	return recovery_delta(r, *step, delta, error);
 }
 
 /* Does the clamp hold this feature down (so that rising is a violation)? */

@@ -32,7 +32,7 @@ const struct setting_name setting_names[] = {
 	{"answer-token-limit", "whole number from 0", "tokens of the answer that count; 0: all"},
 	{"answer-prefix-token-limit", "whole number from 0", "first answer tokens that are weighted"},
 	{"answer-prefix-token-weight", "number above 0", "their weight"},
-	{"probes", "whole number from 0", "random probes of the Jacobian a step"},
+	{"probes", "whole number from 0, or all", "random probes of the Jacobian a step; all: every activation"},
 	{"drift-probe", "yes|no", "the current drift as a probe"},
 	{"corrections", "whole number from 0", "correction steps after each step"},
 	{"correction-lr", "number above 0", "their rate"},
@@ -183,7 +183,6 @@ static bool set_number(struct recovery_settings *s, const char *name, const char
 		{"steps", 1, &s->steps},
 		{"answer-token-limit", 0, &s->answer.tokens},
 		{"answer-prefix-token-limit", 0, &s->answer.prefix_tokens},
-		{"probes", 0, &s->probes},
 		{"corrections", 0, &s->corrections},
 	};
 	const struct {
@@ -206,6 +205,10 @@ static bool set_number(struct recovery_settings *s, const char *name, const char
 	for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
 		if (strcmp(numbers[i].name, name) == 0)
 			return parse_number(value, numbers[i].zero, numbers[i].out);
+	if (strcmp(name, "probes") == 0) {
+		s->probes = strcmp(value, "all") == 0 ? PROBES_ALL : s->probes;
+		return strcmp(value, "all") == 0 || parse_count(value, 0, &s->probes);
+	}
 	if (strcmp(name, "lr") == 0)
 		return parse_amount(value, false, &s->lr);
 	if (strcmp(name, "budget") == 0)
@@ -280,7 +283,6 @@ char *settings_get(const struct recovery_settings *s, const char *name)
 		{"answer-token-limit", (double)s->answer.tokens},
 		{"answer-prefix-token-limit", (double)s->answer.prefix_tokens},
 		{"answer-prefix-token-weight", s->answer.prefix_weight},
-		{"probes", (double)s->probes},
 		{"corrections", (double)s->corrections},
 		{"correction-lr", s->correction_lr},
 		{"drift-threshold", s->drift_threshold},
@@ -291,6 +293,8 @@ char *settings_get(const struct recovery_settings *s, const char *name)
 	for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
 		if (strcmp(numbers[i].name, name) == 0)
 			return number_text(numbers[i].value, "");
+	if (strcmp(name, "probes") == 0)
+		return s->probes == PROBES_ALL ? mem_strdup("all") : mem_printf("%lld", (long long)s->probes);
 	if (strcmp(name, "lr") == 0)
 		return amount_text(s->lr);
 	if (strcmp(name, "budget") == 0)

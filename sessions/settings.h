@@ -37,6 +37,8 @@ struct amount {
 	bool percent;
 };
 
+enum { PROBES_ALL = -1 };
+
 struct recovery_settings {
 	enum project_mode project;
 	enum project_what project_what;
@@ -51,7 +53,7 @@ struct recovery_settings {
 	int delta_layer_count;
 	struct positions delta_positions; /* last, answer or a list */
 	/* METHOD 5 */
-	int64_t probes;
+	int64_t probes; /* m, or PROBES_ALL: one for each monitored activation */
 	bool drift_probe;
 	int64_t corrections;
 	double correction_lr;

@@ -20,16 +20,51 @@
 #include "sessions/experiment.h"
 #include "tui/options.h"
 
-/* What METHOD 5 and TopK encoders bring; each is asked for by name when it is there. */
+/* All but those of TopK encoders. */
 static const char *const cases[] = {
-	"ablate-choice", "act-l2",	    "act-raw-mse",    "act-relative-l2", "act-relative-mse",
-	"all-penalties", "answer-anchor",   "answer-encoder", "answer-none",	 "answer-weighted",
-	"choice-ce",	 "clamp-positions", "decode-penalty", "delta-clamp",	 "delta-clamp-drop",
-	"delta-penalty", "encoder",	    "encoder-both",   "encoder-budget",	 "encoder-budget-both",
-	"encoder-delta", "encoder-strong",  "error-drop",     "error-scaled",	 "floor",
-	"floor-encoder", "llama-encoder",   "llama-none",     "mixed-clamps",	 "none",
-	"none-budget",	 "positions-three", "ridge",	      "scale-active",	 "set",
-	"vocab-margin",	 "weighted-sum",
+	"ablate-choice",
+	"act-l2",
+	"act-raw-mse",
+	"act-relative-l2",
+	"act-relative-mse",
+	"all-penalties",
+	"answer-anchor",
+	"answer-encoder",
+	"answer-none",
+	"answer-weighted",
+	"choice-ce",
+	"clamp-positions",
+	"decode-penalty",
+	"delta-clamp",
+	"delta-clamp-drop",
+	"delta-penalty",
+	"encoder",
+	"encoder-both",
+	"encoder-budget",
+	"encoder-budget-both",
+	"encoder-delta",
+	"encoder-strong",
+	"error-drop",
+	"error-scaled",
+	"floor",
+	"floor-encoder",
+	"llama-encoder",
+	"llama-none",
+	"mixed-clamps",
+	"none",
+	"none-budget",
+	"positions-three",
+	"ridge",
+	"scale-active",
+	"set",
+	"vocab-margin",
+	"weighted-sum",
+	"jacobian",
+	"jacobian-exact",
+	"jacobian-exact-corrected",
+	"jacobian-infeasible",
+	"jacobian-last",
+	"jacobian-penalty-score",
 };
 
 static char *folder; /* golden/recovery, NULL if absent */
@@ -139,6 +174,13 @@ static void compare_final(struct check *c, const struct experiment *x, const cJS
 			compare(c, fields[f].key, "final", fields[f].value, number(final, fields[f].key));
 	compare(c, "objective", "base", x->base.J, number(json_member(expected, "base"), "objective"));
 	compare(c, "objective", "clamped", x->clamped.J, number(json_member(expected, "clamped"), "objective"));
+	const cJSON *checkpoint = json_member(expected, "checkpoint");
+	if (checkpoint) {
+		assert_int_equal(x->result_step, (int)number(checkpoint, "step") + 1);
+		compare(c, "objective", "checkpoint", x->final.objective, number(checkpoint, "objective"));
+		compare(c, "drift_relative_l2", "checkpoint", x->final.drift_relative_l2,
+			number(checkpoint, "drift_relative_l2"));
+	}
 	const cJSON *flip = json_member(expected, "valid_flip");
 	if (flip)
 		assert_int_equal(cJSON_IsTrue(flip), x->base.present && !x->clamped.present);

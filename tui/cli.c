@@ -8,6 +8,8 @@
 #include "compute/base/mem.h"
 
 const struct cli_command cli_commands[] = {
+	{"demo", cli_demo, "", "the whole loop on the built-in model, one prompt a task"},
+	{"inspect", cli_inspect, "PATH", "what a model folder, SAE, prompt set or session is; needs no device"},
 	{"tokens", cli_tokens, "[--text S] [--tokenizer DIR] [--batch FILE|-]", "token ids of a text"},
 	{"logits", cli_logits, "[--positions last|all]", "next-token logits"},
 	{"residual", cli_residual, "--layer L --hook HOOK", "the residual stream"},

@@ -276,7 +276,7 @@ def letters_document(rng):
     words = rng.sample(ATTRIBUTES[rng.choice(list(ATTRIBUTES))], 4)
     segments = [("\n".join(f"{letter} {w}" for letter, w in zip("ABCD", words)) + "\nKey:", 1)]
     for i in rng.sample(range(4), 4):
-        segments += [(f" {words[i]} is", 1), (" " + "ABCD"[i], 4), (",", 1)]
+        segments += [(f" {words[i]}", 1), (" " + "ABCD"[i], 4), (",", 1)]
     return segments[:-1] + [(".", 1)]
 
 

@@ -1,0 +1,65 @@
+/* Jacobian projection: what the backward pass starts from, and what is made of it. */
+#include "compute/base/error.h"
+#include "compute/ops.h"
+#include "compute/ops_internal.h"
+#include "shaders/push_jacobian.h"
+
+void op_probes(struct recorder *rec, struct tensor dz, struct tensor change, struct tensor penalty,
+	       struct tensor drift_norm, struct tensor probes, struct tensor step, const struct op_probes *o)
+{
+	int64_t R = change.rows, K = change.cols;
+	ops_check("op_probes", "dz", dz, (3 + o->count) * R, K, DTYPE_F32);
+	ops_check_optional("op_probes", "penalty", penalty, R, K, DTYPE_F32);
+	ops_check("op_probes", "drift_norm", drift_norm, 1, 1, DTYPE_F32);
+	ops_check_optional("op_probes", "probes", probes, probes.rows, o->count * o->entries, DTYPE_F32);
+	ops_check("op_probes", "step", step, 1, 1, DTYPE_U32);
+	if (o->count > 0 && !tensor_exists(probes))
+		fatal("op_probes: %lld probes without a table", (long long)o->count);
+	struct push_probes push = {
+		.rows = (uint32_t)R,
+		.features = (uint32_t)K,
+		.replicas = (uint32_t)(3 + o->count),
+		.first_row = (uint32_t)o->first_row,
+		.last_row = (uint32_t)o->last_row,
+		.entry = (uint32_t)o->entry,
+		.entries = (uint32_t)o->entries,
+		.probes = (uint32_t)o->count,
+		.probe_steps = (uint32_t)(tensor_exists(probes) ? probes.rows : 1),
+		.has_penalty = o->penalty,
+		.has_drift = o->drift,
+	};
+	struct dispatch d = {
+		.kernel = "probes",
+		.bindings = {ops_write(dz), ops_read(change), ops_read(penalty), ops_read(drift_norm), ops_read(probes),
+			     ops_read(step)},
+		.binding_count = 6,
+		.push = &push,
+		.push_bytes = sizeof push,
+	};
+	ops_grid(&d, (uint64_t)ops_div_up((3 + o->count) * R * K, 64));
+	record_dispatch(rec, &d);
+}
+
+void op_jacobian_project(struct recorder *rec, struct tensor raw, struct tensor projected, struct tensor total,
+			 struct tensor g, int64_t layers, int64_t replicas, bool penalty)
+{
+	ops_check("op_jacobian_project", "g", g, layers * replicas, g.cols, DTYPE_F32);
+	if ((int64_t)tensor_count(raw) != layers * g.cols || (int64_t)tensor_count(projected) != layers * g.cols ||
+	    (int64_t)tensor_count(total) != layers * g.cols)
+		fatal("op_jacobian_project: the outputs do not have %lld numbers", (long long)(layers * g.cols));
+	struct push_jacobian_project push = {
+		.layers = (uint32_t)layers,
+		.replicas = (uint32_t)replicas,
+		.numbers = (uint32_t)g.cols,
+		.has_penalty = penalty,
+	};
+	struct dispatch d = {
+		.kernel = "jacobian_project",
+		.bindings = {ops_read_write(g), ops_write(raw), ops_read_write(projected), ops_write(total)},
+		.binding_count = 4,
+		.push = &push,
+		.push_bytes = sizeof push,
+		.groups = {1},
+	};
+	record_dispatch(rec, &d);
+}

@@ -1,0 +1,153 @@
+/* Recovery steps a second, each beside the time in which a kernel that only reads moves
+ * the weights of one step: the built-in model's IOI task, and a random model of
+ * gpt2-small's shape with an SAE of 24,576 features at block 4's resid_pre, 64 features
+ * clamped, delta at the last position. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compute/base/mem.h"
+#include "sessions/attribute.h"
+#include "sessions/recovery.h"
+#include "tests/read_floor.h"
+#include "tests/random_session.h"
+#include "tui/options.h"
+
+enum { ROUNDS = 7 };
+
+/* Bytes of weights that a step has to read: the blocks above the SAE, once forward and
+ * once backward. */
+static double step_bytes(const struct session *session)
+{
+	const struct arch *arch = &session->model.arch;
+	double bytes = 0;
+	int first = session->sites[session->site_count - 1].point / 2;
+	for (int i = 0; i < session->site_count; i++)
+		if (session->sites[i].rule_count > 0) {
+			first = session->sites[i].point / 2;
+			break;
+		}
+	for (int l = first; l < arch->layers; l++)
+		for (int role = 0; role < WEIGHT_COUNT; role++) {
+			struct tensor t = session->model.weights.layer[l][role];
+			if (tensor_exists(t) && t.rows > 1)
+				bytes += 2 * (double)tensor_bytes(t);
+		}
+	return bytes;
+}
+
+static void measure(const char *name, struct session *session)
+{
+	struct error error;
+	struct scene clamped;
+	struct recovery *recovery;
+	enum { BATCH = 30 };
+	session->settings.steps = BATCH * (ROUNDS + 1);
+	if (scene_run(&clamped, session, true, &error) || recovery_create(&recovery, session, &clamped, NULL, &error) ||
+	    recovery_advance(recovery, BATCH, &error))
+		bench_stop(&error);
+	struct read_floor *floor = read_floor_open(session->device);
+	double times[ROUNDS], rates[ROUNDS];
+	for (int i = 0; i < ROUNDS; i++) {
+		rates[i] = read_floor_rate(floor);
+		double start = bench_now();
+		if (recovery_advance(recovery, BATCH, &error))
+			bench_stop(&error);
+		times[i] = (bench_now() - start) / BATCH;
+	}
+	read_floor_close(&floor);
+	struct recovery_cost cost = recovery_get_cost(recovery);
+	double time = bench_median(times, ROUNDS), rate = bench_median(rates, ROUNDS), bytes = step_bytes(session);
+	printf("%-34s %8.2f ms  %7.1f steps/s  %3d dispatches  %7.1f MB  floor %6.2f ms at %4.1f GB/s  %5.2fx\n", name,
+	       time * 1e3, 1 / time, cost.dispatches, bytes * 1e-6, bytes / rate * 1e3, rate * 1e-9,
+	       time * rate / bytes);
+	fflush(stdout);
+	recovery_destroy(&recovery);
+	scene_done(&clamped);
+}
+
+static void clamp_first(struct session *session, int64_t count)
+{
+	struct error error;
+	struct layer_rule *rules = mem_alloc((size_t)count, sizeof *rules);
+	for (int64_t i = 0; i < count; i++)
+		rules[i] =
+			(struct layer_rule){session->sites[0].sae.layer, {(uint32_t)(i * 37), OP_CLAMP_SET_ACTIVE, -5}};
+	if (session_set_clamps(session, rules, count, &error))
+		bench_stop(&error);
+	free(rules);
+}
+
+static void random_model(enum dtype dtype, int64_t T, const char *name)
+{
+	struct error error;
+	struct session *session;
+	struct random_shape shape = {
+		.layers = 12,
+		.d = 768,
+		.heads = 12,
+		.f = 3072,
+		.vocab = 50257,
+		.context = 1024,
+		.dtype = dtype,
+		.sae_layer = 4,
+		.sae_hook = HOOK_RESID_PRE,
+		.features = 24576,
+	};
+	if (random_session_open(&session, &shape, &error))
+		bench_stop(&error);
+	int32_t *ids = mem_alloc((size_t)T, sizeof *ids);
+	for (int64_t i = 0; i < T; i++)
+		ids[i] = (int32_t)(i * 97 % shape.vocab);
+	const char *objective = "logit_diff:318,290";
+	if (session_set_tokens(session, ids, (size_t)T, &error) ||
+	    session_set_objective(session, &objective, 1, &error))
+		bench_stop(&error);
+	free(ids);
+	clamp_first(session, 64);
+	measure(name, session);
+	random_session_close(&session);
+}
+
+/* The built-in model's first IOI prompt, the top 16 features of its ranking clamped. */
+static void builtin_model(void)
+{
+	struct error error;
+	char *argv[] = {"bench", "recover", "--prompt", "ioi-01", "--quiet", NULL};
+	struct options options;
+	struct opened opened;
+	if (options_parse(&options, 5, argv, &error) || options_open(&opened, &options, NEED_INPUT | NEED_SAES, &error))
+		bench_stop(&error);
+	struct session *session = opened.session;
+	struct scene base;
+	struct attribution *ranking;
+	int64_t count;
+	int site = session->site_count / 2 - 1;
+	if (scene_run(&base, session, false, &error) || attribute_rank(&ranking, &count, session, &base, site, &error))
+		bench_stop(&error);
+	struct layer_rule rules[16];
+	for (int i = 0; i < 16; i++)
+		rules[i] = (struct layer_rule){ranking[i].layer, {ranking[i].feature, OP_CLAMP_SET_ACTIVE, -5}};
+	free(ranking);
+	scene_done(&base);
+	if (session_set_clamps(session, rules, 16, &error))
+		bench_stop(&error);
+	measure("built-in ioi, layer 1, 16 clamped", session);
+	options_close(&opened);
+}
+
+int main(int argc, char **argv)
+{
+	const char *word = argc > 1 ? argv[1] : "";
+	if (!*word || strstr("builtin", word))
+		builtin_model();
+	if (!*word || strstr("gpt2-f32-16", word))
+		random_model(DTYPE_F32, 16, "gpt2-small shape, float32, T 16");
+	if (!*word || strstr("gpt2-f32-64", word))
+		random_model(DTYPE_F32, 64, "gpt2-small shape, float32, T 64");
+	if (!*word || strstr("gpt2-bf16-16", word))
+		random_model(DTYPE_BF16, 16, "gpt2-small shape, bfloat16, T 16");
+	if (!*word || strstr("gpt2-bf16-64", word))
+		random_model(DTYPE_BF16, 64, "gpt2-small shape, bfloat16, T 64");
+	return 0;
+}
