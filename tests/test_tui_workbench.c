@@ -374,6 +374,11 @@ static void test_escape_and_quit(void **state)
 	shows(&b, "A recovery is running");
 	press(&b, 'n');
 	assert_false(b.wb.finished);
+	press(&b, KEYCODE_DOWN); /* another prompt would end the run */
+	assert_null(sample_command(&b.sample, COMMAND_SELECT_PROMPT));
+	shows(&b, "a recovery is running: r pauses it");
+	press(&b, KEYCODE_ESCAPE);
+	shows(&b, ">·  ioi-03");
 	press(&b, KEYCODE_ESCAPE);
 	assert_int_equal(b.sample.cancels, 1);
 	press(&b, 'q');

@@ -63,8 +63,7 @@ static void accept(struct workbench *wb, enum ask ask, const char *text)
 	case ASK_PROMPT_FILTER:
 		snprintf(wb->prompt_filter, sizeof wb->prompt_filter, "%s", text);
 		workbench_filter_prompts(wb);
-		if (workbench_prompt(wb) >= 0 && workbench_prompt(wb) != wb->s->prompt_selected)
-			workbench_want(wb, &wb->prompt, workbench_prompt(wb));
+		workbench_select_prompt(wb, workbench_prompt(wb));
 		break;
 	case ASK_FEATURE_FILTER:
 		workbench_send(wb, COMMAND_FILTER, 0, text);

@@ -50,8 +50,7 @@ static void select_prompt(struct workbench *wb, const char *id)
 	for (int i = 0; i < wb->s->prompt_count; i++)
 		if (strcmp(wb->s->prompts[i].id, id) == 0) {
 			wb->prompt_filter[0] = '\0';
-			workbench_want(wb, &wb->prompt, i);
-			workbench_filter_prompts(wb);
+			workbench_select_prompt(wb, i);
 			return;
 		}
 	workbench_say(wb, "there is no prompt \"%s\" in the set: Tab completes identifiers", id);

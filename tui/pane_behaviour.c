@@ -54,8 +54,9 @@ static void draw_header(const struct snapshot *s, const struct canvas *c, const 
 		char step[24] = "";
 		if (i == STATE_RECOVERED && s->step_shown >= 0)
 			snprintf(step, sizeof step, " @%d", s->step_shown);
+		bool fits = column_at(k, i) + 2 + (int)(strlen(names[i]) + strlen(step)) <= c->cols;
 		canvas_printf(c, 0, column_at(k, i), state_style(&s->state[i], i), "%c %s%s", names[i][0],
-			      k->width >= 14 || !step[0] ? names[i] : "", step);
+			      fits ? names[i] : "", step);
 	}
 }
 

@@ -80,9 +80,7 @@ static void draw(struct workbench *wb, const struct canvas *c)
 
 static void select_cursor(struct workbench *wb)
 {
-	int prompt = workbench_prompt(wb);
-	if (prompt >= 0 && prompt != (wb->prompt.pending ? wb->prompt.value : wb->s->prompt_selected))
-		workbench_want(wb, &wb->prompt, prompt);
+	workbench_select_prompt(wb, workbench_prompt(wb));
 }
 
 static bool action(struct workbench *wb, enum action action)

@@ -34,7 +34,7 @@ static double at_step(const float *values, int steps, int step, double now)
 static int curves_of(struct curve *out, const struct snapshot *s, int step)
 {
 	const struct snapshot_history *h = &s->history;
-	bool same = step == s->step_shown;
+	bool same = step == s->step_shown && s->state[STATE_RECOVERED].known;
 	int count = 0;
 	out[count++] = (struct curve){
 		"J",   h->objective, at_step(h->objective, h->steps, step, same ? s->step_objective : NAN),
@@ -54,6 +54,8 @@ static int curves_of(struct curve *out, const struct snapshot *s, int step)
 static void draw_curve(const struct snapshot *s, const struct canvas *c, struct rect r, const struct curve *curve)
 {
 	int steps = s->history.steps, planned = s->history.planned > steps ? s->history.planned : steps;
+	if (planned > 4 * steps) /* a start of a long run fills a quarter rather than a dot */
+		planned = 4 * steps;
 	int name_cols = 6, value_cols = curve->limit[0] ? 11 : 6;
 	char value[FORMAT_SIZE], low_text[FORMAT_SIZE], high_text[FORMAT_SIZE];
 	double *values = mem_alloc((size_t)steps + 1, sizeof *values), low = INFINITY, high = -INFINITY;
@@ -112,7 +114,8 @@ static void draw_table(const struct workbench *wb, const struct canvas *c)
 	const struct snapshot *s = wb->s;
 	/* what the last update led to is known once it is shown */
 	const double last[] = {s->step_objective, s->delta_norm, s->drift, NAN, NAN};
-	int step = workbench_step(wb), rows = c->rows - 1, known = h->steps + (s->step_shown == h->steps);
+	int step = workbench_step(wb), rows = c->rows - 1, known = h->steps;
+	known += s->step_shown == h->steps && s->state[STATE_RECOVERED].known;
 	for (size_t i = 0; i < ARRAY_LEN(heads); i++)
 		canvas_text_right(c, 0, 5 + 8 * (int)i, ROLE_NOTE, heads[i]);
 	int first = step - rows / 2;

@@ -136,6 +136,18 @@ void workbench_filter_prompts(struct workbench *wb)
 	list_go(&wb->prompts, at);
 }
 
+void workbench_select_prompt(struct workbench *wb, int prompt)
+{
+	int now = wb->prompt.pending ? wb->prompt.value : wb->s->prompt_selected;
+	if (prompt < 0 || prompt == now)
+		return;
+	if (wb->s->recovery_running) /* a slip of the finger must not end it */
+		workbench_say(wb, "a recovery is running: r pauses it, then another prompt can be chosen");
+	else
+		workbench_want(wb, &wb->prompt, prompt);
+	workbench_filter_prompts(wb);
+}
+
 static void follow_feature(struct workbench *wb)
 {
 	list_fit(&wb->features, wb->s->feature_count, wb->features.rows);
@@ -199,7 +211,7 @@ static void next_pane(struct workbench *wb, int by)
 
 static void ask_quit(struct workbench *wb)
 {
-	if (!wb->s->recovery_running) {
+	if (!wb->s->recovery_running && wb->s->job != JOB_RECOVER) {
 		wb->finished = true;
 		return;
 	}

@@ -146,6 +146,8 @@ int workbench_token(const struct workbench *wb);
 int workbench_step(const struct workbench *wb);
 /* Index of the prompt at the cursor, -1 if there is none. */
 int workbench_prompt(const struct workbench *wb);
+/* Nothing if it is selected already or -1; refused while a recovery runs. */
+void workbench_select_prompt(struct workbench *wb, int prompt);
 /* Recomputes the filtered rows. */
 void workbench_filter_prompts(struct workbench *wb);
 

@@ -1,0 +1,252 @@
+/* The program itself in a pseudo-terminal: the first minute on the built-in model, key
+ * by key, and the numbers on the screen against those of the headless commands that its
+ * log gives. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "compute/base/json.h"
+#include "compute/base/mem.h"
+#include "compute/base/text.h"
+#include "tests/scratch.h"
+#include "tests/term_harness.h"
+#include "tui/format.h"
+
+static const char *program(void)
+{
+	const char *path = getenv("REBOUND");
+	return path && path[0] ? path : "./rebound";
+}
+
+static struct harness *open_program(int rows, int cols)
+{
+	static char state_home[4096];
+	if (access(program(), X_OK) != 0) {
+		print_message("skipped: %s is not built\n", program());
+		skip();
+	}
+	char *path = scratch_path("state/none");
+	snprintf(state_home, sizeof state_home, "%.*s", (int)(strrchr(path, '/') - path), path);
+	setenv("XDG_STATE_HOME", state_home, 1);
+	free(path);
+	char *const argv[] = {(char *)(uintptr_t)program(), NULL};
+	struct harness *h =
+		harness_start(&(struct harness_options){.rows = rows, .cols = cols, .limit_ms = 120000}, argv);
+	/* the hint stands there when the model is loaded; a box, if it cannot be */
+	for (int i = 0; i < 600 && !harness_shows(h, "next A") && !harness_shows(h, "session has ended"); i++)
+		harness_settle(h, 200);
+	if (!harness_shows(h, "next A")) {
+		print_message("skipped: the built-in model could not be opened here:\n%s\n", harness_screen(h));
+		harness_stop(h);
+		skip();
+	}
+	return h;
+}
+
+/* What the last OSC 52 sequence carries; a new string. */
+static char *clipboard(struct harness *h)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	size_t n;
+	const char *bytes = harness_bytes(h, &n), *last = NULL;
+	for (const char *p = bytes; (p = strstr(p, "\033]52;c;")) != NULL; p++)
+		last = p + strlen("\033]52;c;");
+	struct strbuf text = {0};
+	uint32_t bits = 0;
+	int have = 0;
+	strbuf_add(&text, "", 0);
+	for (; last && *last && strchr(digits, *last); last++) {
+		bits = bits << 6 | (uint32_t)(strchr(digits, *last) - digits);
+		have += 6;
+		if (have >= 8) {
+			have -= 8;
+			strbuf_add_char(&text, (char)(bits >> have & 255));
+		}
+	}
+	return strbuf_take(&text);
+}
+
+/* Copies the newest log entry that begins with `words`. */
+static char *logged_command(struct harness *h, const char *words)
+{
+	harness_type(h, "6<End>");
+	for (int i = 0; i < 20; i++) {
+		harness_type(h, "y");
+		assert_true(harness_wait(h, "copied: rebound"));
+		harness_settle(h, 100);
+		char *command = clipboard(h);
+		if (strncmp(command, words, strlen(words)) == 0)
+			return command;
+		free(command);
+		harness_type(h, "<Up>");
+		assert_true(harness_wait_gone(h, "copied: "));
+	}
+	fail_msg("the log holds no \"%s\":\n%s", words, harness_screen(h));
+	return NULL;
+}
+
+static cJSON *run_json(const char *logged)
+{
+	char *command = mem_printf("%s%s --json 2>/dev/null", program(), logged + strlen("rebound"));
+	struct strbuf out = {0};
+	char buffer[4096];
+	size_t n;
+	struct error error;
+	cJSON *json = NULL;
+	FILE *pipe = popen(command, "r");
+	assert_non_null(pipe);
+	while ((n = fread(buffer, 1, sizeof buffer, pipe)) > 0)
+		strbuf_add(&out, buffer, n);
+	int status = pclose(pipe);
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 ||
+	    json_parse(&json, out.data ? out.data : "", out.length, command, &error) != STATUS_OK)
+		fail_msg("%s: status %x, output %.200s", command, (unsigned)status, out.data ? out.data : "");
+	strbuf_done(&out);
+	free(command);
+	return json;
+}
+
+static double number(const cJSON *json, const char *object, const char *key)
+{
+	const cJSON *value = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(json, object), key);
+	if (!cJSON_IsNumber(value))
+		fail_msg("no number %s.%s in the headless output", object, key);
+	return value->valuedouble;
+}
+
+/* The row of the screen that begins with `label` behind the divider. */
+static char *row_with(struct harness *h, const char *label)
+{
+	int row, col;
+	if (!harness_find(h, label, &row, &col))
+		fail_msg("no row \"%s\" on the screen:\n%s", label, harness_screen(h));
+	return mem_strdup(harness_row(h, row));
+}
+
+/* True if the program's help lists the command. */
+static bool has_command(const char *name)
+{
+	char *command = mem_printf("%s --help | grep -q '^  %s '", program(), name);
+	int status = system(command);
+	free(command);
+	return status == 0;
+}
+
+/* The row of the SAE residual says what `rebound decompose` says. */
+static void check_part(struct harness *h, const char *row)
+{
+	char text[FORMAT_SIZE];
+	char *command = logged_command(h, "rebound decompose");
+	cJSON *parts = run_json(command);
+	const cJSON *part;
+	bool found = false;
+	cJSON_ArrayForEach(part, cJSON_GetObjectItemCaseSensitive(parts, "components"))
+	{
+		const cJSON *name = cJSON_GetObjectItemCaseSensitive(part, "component");
+		const cJSON *norm = cJSON_GetObjectItemCaseSensitive(part, "norm");
+		const cJSON *objective = cJSON_GetObjectItemCaseSensitive(part, "objective");
+		if (!cJSON_IsString(name) || strcmp(name->valuestring, "sae_residual") != 0)
+			continue;
+		assert_true(cJSON_IsNumber(norm) && cJSON_IsNumber(objective));
+		assert_non_null(strstr(row, format_number(text, norm->valuedouble)));
+		assert_non_null(strstr(row, format_signed(text, objective->valuedouble)));
+		found = true;
+	}
+	assert_true(found);
+	cJSON_Delete(parts);
+	free(command);
+}
+
+static void test_first_minute(void **state)
+{
+	(void)state;
+	struct harness *h = open_program(24, 80);
+	assert_true(harness_wait(h, "│ J "));
+	harness_type(h, "A");
+	assert_true(harness_wait(h, "next t"));
+	harness_type(h, "t<Enter>");
+	assert_true(harness_wait(h, "[-5"));
+	harness_settle(h, 300);
+	harness_type(h, "r");
+	assert_true(harness_wait(h, "◀ 100 ▶"));
+	assert_true(harness_wait_gone(h, "Esc stop"));
+	harness_type(h, "d");
+	assert_true(harness_wait(h, "of δ at step 100"));
+	harness_settle(h, 300);
+	char *objectives = row_with(h, "│ J  "), *norms = row_with(h, "‖δ‖"), *residual = row_with(h, "SAE residual");
+
+	char *command = logged_command(h, "rebound recover");
+	cJSON *recover = run_json(command);
+	static const char *const states[] = {"base", "clamped", "recovered"};
+	char text[FORMAT_SIZE];
+	const char *at = objectives;
+	for (size_t i = 0; i < ARRAY_LEN(states); i++) { /* in this order */
+		at = strstr(at, format_signed(text, number(recover, states[i], "objective")));
+		if (!at)
+			fail_msg("%s is %s without a screen, with one: %s", states[i], text, objectives);
+	}
+	assert_non_null(strstr(norms, format_number(text, number(recover, "final", "delta_norm"))));
+	cJSON_Delete(recover);
+	free(command);
+
+	free(objectives);
+	free(norms);
+	if (has_command("decompose"))
+		check_part(h, residual);
+	free(residual);
+
+	harness_type(h, "4<Home>");
+	assert_true(harness_wait(h, "◀ 0 ▶"));
+	harness_type(h, "q");
+	assert_int_equal(harness_wait_end(h), 0);
+	assert_true(harness_restored(h));
+	harness_stop(h);
+}
+
+/* Stopping a run, and the way out while it runs. */
+static void test_stop_and_leave(void **state)
+{
+	(void)state;
+	struct harness *h = open_program(40, 130);
+	harness_type(h, ":set steps=100000<Enter>");
+	harness_type(h, "A");
+	assert_true(harness_wait(h, "next t"));
+	harness_type(h, "t<Enter>");
+	assert_true(harness_wait(h, "[-5"));
+	harness_settle(h, 300);
+	harness_type(h, "r");
+	assert_true(harness_wait(h, "/100000"));
+	harness_type(h, "j"); /* another prompt would end the run */
+	assert_true(harness_wait(h, "a recovery is running: r pauses it"));
+	harness_type(h, "<Esc>");
+	assert_true(harness_wait_gone(h, "a recovery is running: r pauses it"));
+	harness_type(h, "<Esc>");
+	assert_true(harness_wait(h, "stopped"));
+	harness_type(h, "r");
+	assert_true(harness_wait_gone(h, "stopped"));
+	assert_true(harness_wait(h, "Esc stop"));
+	harness_type(h, "q");
+	assert_true(harness_wait(h, "A recovery is running"));
+	harness_type(h, "y");
+	assert_int_equal(harness_wait_end(h), 0);
+	assert_true(harness_restored(h));
+	harness_stop(h);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_first_minute),
+		cmocka_unit_test(test_stop_and_leave),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
