@@ -176,6 +176,8 @@ void added_tokens_split(const struct added_tokens *added, bool normalised, bool 
 			first = done;
 		if (token->rstrip)
 			last = spaces_after(s, n, last);
+		if (first >= last) /* all of it was white space that the token before took in */
+			continue;
 		if (done < first)
 			add_span(out, -1, done, first);
 		add_span(out, token->id, first, last);

@@ -48,41 +48,51 @@ void text_pattern_done(struct text_pattern *pattern)
 	regex_destroy(&pattern->regex);
 }
 
-enum status text_pattern_search(const struct text_pattern *pattern, struct regex_scratch *scratch, const char *s,
-				size_t n, size_t from, bool *found, size_t *start, size_t *end, struct error *error)
+static void search_literal(const struct strbuf *literal, const char *s, size_t n, size_t from, bool *found,
+			   size_t *start, size_t *end)
 {
-	if (!pattern->regex) {
-		const char *at =
-			n > from ? memmem(s + from, n - from, pattern->literal.data, pattern->literal.length) : NULL;
-		*found = at != NULL;
-		if (at) {
-			*start = (size_t)(at - s);
-			*end = *start + pattern->literal.length;
-		}
-		return STATUS_OK;
+	const char *at = n > from ? memmem(s + from, n - from, literal->data, literal->length) : NULL;
+	*found = at != NULL;
+	if (at) {
+		*start = (size_t)(at - s);
+		*end = *start + literal->length;
 	}
-	for (;;) {
-		enum status status = regex_search(pattern->regex, scratch, s, n, from, found, start, end, error);
-		if (status || !*found || *end > *start)
+}
+
+enum status text_pattern_search(const struct text_pattern *pattern, struct regex_scratch *scratch, const char *s,
+				size_t n, struct text_cursor *cursor, bool *found, size_t *start, size_t *end,
+				struct error *error)
+{
+	enum status status = STATUS_OK;
+	*found = false;
+	while (cursor->from <= n) {
+		if (pattern->regex)
+			status = regex_search(pattern->regex, scratch, s, n, cursor->from, found, start, end, error);
+		else
+			search_literal(&pattern->literal, s, n, cursor->from, found, start, end);
+		if (status || !*found)
 			return status;
-		if (*end >= n) {
-			*found = false;
+		if (*end > *start || *end != cursor->last_end) {
+			cursor->from = cursor->last_end = *end;
 			return STATUS_OK;
 		}
+		*found = false;
 		uint32_t code;
-		size_t step = utf8_decode(s + *end, n - *end, &code);
-		from = *end + (step ? step : 1);
+		size_t step = cursor->from < n ? utf8_decode(s + cursor->from, n - cursor->from, &code) : 1;
+		cursor->from += step ? step : 1;
 	}
+	return STATUS_OK;
 }
 
 enum status text_pattern_replace(const struct text_pattern *pattern, struct regex_scratch *scratch, const char *s,
 				 size_t n, const char *with, size_t with_n, struct strbuf *out, struct error *error)
 {
+	struct text_cursor cursor = TEXT_CURSOR_START;
 	size_t done = 0;
 	for (;;) {
 		bool found;
 		size_t start, end;
-		enum status status = text_pattern_search(pattern, scratch, s, n, done, &found, &start, &end, error);
+		enum status status = text_pattern_search(pattern, scratch, s, n, &cursor, &found, &start, &end, error);
 		if (status)
 			return status;
 		if (!found)

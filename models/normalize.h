@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "compute/base/error.h"
 #include "compute/base/text.h"
@@ -19,10 +20,15 @@ struct text_pattern {
 enum status WARN_UNUSED text_pattern_load(struct text_pattern *pattern, const cJSON *component,
 					  struct json_source *source, const char *where, struct error *error);
 void text_pattern_done(struct text_pattern *pattern);
-/* The next match that is not empty in s[from..n). */
+/* Where a search through one text has got to. Initialise with TEXT_CURSOR_START. */
+struct text_cursor {
+	size_t from, last_end;
+};
+#define TEXT_CURSOR_START ((struct text_cursor){0, SIZE_MAX})
+/* The next match in s[0..n). It may be empty, but not where the last one ended. */
 enum status WARN_UNUSED text_pattern_search(const struct text_pattern *pattern, struct regex_scratch *scratch,
-					    const char *s, size_t n, size_t from, bool *found, size_t *start,
-					    size_t *end, struct error *error);
+					    const char *s, size_t n, struct text_cursor *cursor, bool *found,
+					    size_t *start, size_t *end, struct error *error);
 /* Appends s[0..n) with every match replaced. */
 enum status WARN_UNUSED text_pattern_replace(const struct text_pattern *pattern, struct regex_scratch *scratch,
 					     const char *s, size_t n, const char *with, size_t with_n,

@@ -316,12 +316,13 @@ static enum status split_word(const struct pretokenizer_step *step, struct regex
 	struct splitter splitter = {
 		.behaviour = step->behaviour, .out = out, .base = word.at, .at_start = word.at_start};
 	const char *s = text + word.at;
+	struct text_cursor cursor = TEXT_CURSOR_START;
 	size_t done = 0;
 	for (;;) {
 		bool found;
 		size_t start, end;
-		enum status status =
-			text_pattern_search(&step->pattern, scratch, s, word.length, done, &found, &start, &end, error);
+		enum status status = text_pattern_search(&step->pattern, scratch, s, word.length, &cursor, &found,
+							 &start, &end, error);
 		if (status)
 			return status;
 		if (!found)

@@ -361,6 +361,37 @@ static void split_behaviours(void **state)
 	}
 }
 
+/* White space that one token takes in is not there for the next. */
+static void swallowed_space(void **state)
+{
+	(void)state;
+	char *json = tokenizer_json("\"a\":0", "", "",
+				    "{\"content\":\"<r>\",\"rstrip\":true},{\"content\":\" \",\"lstrip\":true},"
+				    "{\"content\":\"\\n\"},{\"content\":\"<w>\",\"single_word\":true,\"lstrip\":true}",
+				    "");
+	struct tokenizer *t = load(json);
+	expect(t, "a<r>  a", "0 1 0");
+	expect(t, "a<r>\na", "0 1 3 0"); /* without lstrip the match counts, as in the library */
+	expect(t, "a  a", "0 2 2 0");
+	expect(t, "a\t <w>", "0 2 4");
+	expect(t, "a<w>", "0");
+	tokenizer_destroy(&t);
+	free(json);
+}
+
+/* Empty matches cut too, but not where the last match ended. */
+static void empty_matches(void **state)
+{
+	(void)state;
+	char *json = tokenizer_json("\"a\":0,\"b\":1,\"bb\":2,\"aa\":3", "\"b b\",\"a a\"", "", "",
+				    "\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a*\"},\"behavior\":"
+				    "\"Isolated\",\"invert\":false}");
+	struct tokenizer *t = load(json);
+	expect(t, "bbaabb", "1 1 3 1 1");
+	tokenizer_destroy(&t);
+	free(json);
+}
+
 static void normal_forms(void **state)
 {
 	(void)state;
@@ -400,6 +431,7 @@ static void patterns(void **state)
 		{"\\S", "\xE1\xA0\x8E", 0, 3},
 		{"[^\\s]", "\xC2\x85\xE2\x80\xA8\xE1\xA0\x8E", 5, 8},
 		{"[\\S]", "\xE3\x80\x80 x", 4, 5},
+		{"\\W", "a\xE2\x80\x8D", 1, 4},		/* a joiner is none */
 		{"\\w+", "-\xC3\xA9_1\xCC\x81-", 1, 7}, /* a mark is a word character */
 		{"\\p{Han}+", "a\xE6\xBC\xA2\xE3\x80\x85", 1, 7},
 		{"(?i:'s)", "x'\xC5\xBF", 1, 4}, /* long s */
@@ -925,6 +957,8 @@ int main(void)
 		cmocka_unit_test(byte_level),
 		cmocka_unit_test(legacy_spaces),
 		cmocka_unit_test(split_behaviours),
+		cmocka_unit_test(swallowed_space),
+		cmocka_unit_test(empty_matches),
 		cmocka_unit_test(normal_forms),
 		cmocka_unit_test(patterns),
 		cmocka_unit_test(search_leftmost_longest),
