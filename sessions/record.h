@@ -96,6 +96,7 @@ struct record_run {
 	int objective_count;
 	struct recovery_settings settings;
 	char *start; /* array that delta starts from; NULL: zero */
+	char start_sha256[65];
 
 	struct record_state base, clamped, recovered;
 	bool has_recovery;

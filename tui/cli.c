@@ -19,6 +19,11 @@ const struct cli_command cli_commands[] = {
 	{"attribute", cli_attribute, "--objective ... [--top K]", "features ranked by activation x gradient"},
 	{"encode", cli_encode, "--sae PATH --input X.npy --out DIR", "an SAE alone, on given rows"},
 	{"recover", cli_recover, "--clamp ... --objective ...", "one recovery"},
+	{"decompose", cli_decompose, "SESSION [--top K] [--reference before-delta|clamped-run]",
+	 "which part of a recorded delta carries the recovery"},
+	{"replay", cli_replay, "SESSION", "run a session again and compare every number"},
+	{"list", cli_list, "[DIR]", "sessions on disk"},
+	{"export", cli_export, "SESSION|DIR --format csv|json [--redact] [--out PATH]", "sessions for other programs"},
 	{"devices", cli_devices, "", "Vulkan devices and their self-tests"},
 	{0},
 };

@@ -55,5 +55,10 @@ enum status cli_inspect(const struct cli *cli, struct error *error);
 enum status cli_demo(const struct cli *cli, struct error *error);
 /* cli_recover.c */
 enum status cli_recover(const struct cli *cli, struct error *error);
+/* cli_session.c */
+enum status cli_decompose(const struct cli *cli, struct error *error);
+enum status cli_replay(const struct cli *cli, struct error *error);
+enum status cli_list(const struct cli *cli, struct error *error);
+enum status cli_export(const struct cli *cli, struct error *error);
 
 #endif

@@ -9,6 +9,7 @@
 #include "models/npy.h"
 #include "sessions/decompose.h"
 #include "sessions/experiment.h"
+#include "sessions/journal.h"
 #include "tui/cli.h"
 
 static cJSON *state_json(const struct session *session, double J, bool present, const float *logits)
@@ -174,21 +175,24 @@ enum status cli_recover(const struct cli *cli, struct error *error)
 {
 	const struct options *o = &cli->options;
 	struct opened opened;
-	enum status status = cli_open(&opened, cli, NEED_INPUT | NEED_SAES, error);
+	/* A place that can't be written to is said before the work, not behind it. Without the
+	 * user's folder for sessions the result is still worth having. */
+	enum status status = journal_check(o->out, error), written = STATUS_OK;
+	bool keep = status == STATUS_OK;
+	if (status && o->out)
+		return status;
+	if (status && !o->quiet)
+		fprintf(stderr, "no session is written: %s\n", error->text);
+	status = cli_open(&opened, cli, NEED_INPUT | NEED_SAES, error);
 	if (status)
 		return status;
 	char *command = options_command(cli->argc, cli->argv);
 	struct experiment x;
 	status = experiment_run(&x, opened.session, error);
 	/* An interrupted or diverged run is written down too, with its finished steps. */
-	if (status == STATUS_OK || x.recovery) {
-		struct error journal_error;
-		enum status written = experiment_write(&x, o->out, command, &journal_error);
-		if (written && status == STATUS_OK) {
-			status = written;
-			*error = journal_error;
-		}
-	}
+	struct error journal_error = {0};
+	if (keep && x.recovery)
+		written = experiment_write(&x, o->out, command, &journal_error);
 	if (status == STATUS_OK && o->save_delta) {
 		int64_t shape[] = {recovery_rows(x.recovery), opened.session->model.arch.d};
 		status = npy_write_float(o->save_delta, x.delta, 2, shape, error);
@@ -200,6 +204,11 @@ enum status cli_recover(const struct cli *cli, struct error *error)
 			status = cli_print_json(result_json(&x), error);
 		else
 			print_text(&x);
+	}
+	/* The result was shown all the same. */
+	if (status == STATUS_OK && written) {
+		status = written;
+		*error = journal_error;
 	}
 	experiment_done(&x);
 	free(command);
