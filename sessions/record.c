@@ -136,7 +136,7 @@ const char *record_verdict(const struct record_run *run)
 	case RECORD_FAILED:
 		return "failed";
 	default:
-		return run->recovered.present ? "recovered" : "not recovered";
+		return !run->recovered.known ? "not evaluated" : run->recovered.present ? "recovered" : "not recovered";
 	}
 }
 

@@ -108,7 +108,7 @@ struct record_run {
 
 	enum record_outcome outcome; /* RECORD_OPEN: the journal stops before the end */
 	int64_t result_step;
-	struct recovery_final final; /* of a complete run */
+	struct recovery_final final; /* where `recovered` is known */
 	double wall_s;
 	char *delta_file, *result_file; /* names beside the journal; NULL if there are none */
 	char delta_sha256[65], result_sha256[65];

@@ -415,7 +415,10 @@ static enum status read_end(const struct reader *r)
 	struct record_run *run = r->run;
 	char *outcome = NULL;
 	int64_t steps = 0;
-	if (run->outcome != RECORD_OPEN || !run->has_recovery)
+	/* A run ends once; what is said later is passed over. */
+	if (run->outcome != RECORD_OPEN)
+		return STATUS_OK;
+	if (!run->has_recovery)
 		return error_set(r->error, STATUS_INVALID, "%s ends a run that is not under way", r->what);
 	enum status status = need_string(r, r->json, "outcome", &outcome);
 	for (int i = RECORD_COMPLETE; i <= RECORD_FAILED && status == STATUS_OK; i++)
@@ -432,8 +435,6 @@ static enum status read_end(const struct reader *r)
 	if (status == STATUS_OK)
 		status = need_number(r, r->json, "wall_s", &run->wall_s);
 	const cJSON *final = json_member(r->json, "final");
-	if (status == STATUS_OK && run->outcome == RECORD_COMPLETE && !cJSON_IsObject(final))
-		status = missing(r, "final");
 	if (status == STATUS_OK && cJSON_IsObject(final)) {
 		status = read_state(r, &run->recovered);
 		if (status == STATUS_OK)

@@ -311,12 +311,22 @@ static enum status add_end(cJSON *json, const struct journal *journal, const str
 	enum status status = STATUS_OK;
 	if (recovery_steps(end->recovery) > 0)
 		status = add_trace(json, journal, session, end, error);
-	if (status == STATUS_OK && end->result) {
+	float *current = NULL;
+	const float *result = end->result;
+	if (end->outcome != RECORD_COMPLETE) {
+		result = current =
+			mem_alloc((size_t)(recovery_rows(end->recovery) * session->model.arch.d), sizeof *current);
+		/* A lost device gives nothing back. */
+		if (recovery_delta(end->recovery, recovery_steps(end->recovery), current, NULL))
+			result = NULL;
+	}
+	if (status == STATUS_OK && result) {
 		int64_t shape[] = {recovery_rows(end->recovery), session->model.arch.d};
 		char *kind = mem_printf("%sresult", end->array_prefix);
-		status = add_array(json, "result", journal, kind, end->result, 2, shape, error);
+		status = add_array(json, "result", journal, kind, result, 2, shape, error);
 		free(kind);
 	}
+	free(current);
 	return status;
 }
 
@@ -395,7 +405,6 @@ static enum status write_all(struct experiment *x, struct journal *journal, cons
 {
 	struct session *session = x->session;
 	struct record_end end = {.recovery = x->recovery, .wall_s = x->wall_s, .array_prefix = ""};
-	float *current = NULL;
 	if (x->complete) {
 		end.outcome = RECORD_COMPLETE;
 		end.result = x->delta;
@@ -403,10 +412,6 @@ static enum status write_all(struct experiment *x, struct journal *journal, cons
 		end.final = &x->final;
 	} else {
 		end.outcome = session_check_cancel(session, NULL) ? RECORD_INTERRUPTED : RECORD_FAILED;
-		current = mem_alloc((size_t)(recovery_rows(x->recovery) * session->model.arch.d), sizeof *current);
-		/* A lost device gives nothing back. */
-		if (recovery_delta(x->recovery, recovery_steps(x->recovery), current, NULL) == STATUS_OK)
-			end.result = current;
 	}
 	enum status status = record_write_session(journal, session, command, error);
 	if (status == STATUS_OK)
@@ -421,7 +426,6 @@ static enum status write_all(struct experiment *x, struct journal *journal, cons
 		status = record_write_steps(journal, x->recovery, 0, recovery_steps(x->recovery), error);
 	if (status == STATUS_OK)
 		status = record_write_end(journal, session, &end, error);
-	free(current);
 	return status;
 }
 

@@ -29,7 +29,7 @@ enum status WARN_UNUSED record_write_steps(struct journal *journal, const struct
 struct record_end {
 	struct recovery *recovery;
 	enum record_outcome outcome;
-	const float *result; /* [rows, d]; NULL: none */
+	const float *result; /* [rows, d] of a complete run; of others the current delta is kept */
 	int64_t result_step;
 	const struct recovery_final *final; /* NULL unless complete */
 	double wall_s;

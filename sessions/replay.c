@@ -126,7 +126,7 @@ static enum status compare_result(struct replay_report *report, struct recovery 
 		status = record_read_result(record, run, &recorded, error);
 	if (status == STATUS_OK && recorded)
 		compare_rows(report, "the result, ", recorded, now, run->row_count, run->d);
-	if (status == STATUS_OK && run->outcome == RECORD_COMPLETE) {
+	if (status == STATUS_OK && run->recovered.known) {
 		compare(report, "", "the result's step", (double)run->result_step, (double)step);
 		status = recovery_evaluate(recovery, now, &final, error);
 		if (status == STATUS_OK) {

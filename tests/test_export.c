@@ -207,7 +207,9 @@ static void test_refused(void **state)
 	expect_refused(
 		7, "{\"event\":\"end\",\"outcome\":\"failed\",\"steps\":2,\"wall_s\":1,\"delta\":\"../../etc/passwd\"}",
 		"beside the session");
-	expect_refused(7, "{\"event\":\"end\",\"outcome\":\"complete\",\"steps\":2,\"wall_s\":1}", "final");
+	expect_refused(
+		7, "{\"event\":\"end\",\"outcome\":\"complete\",\"steps\":2,\"wall_s\":1,\"final\":{},\"objective\":1}",
+		"result_step");
 	struct record record;
 	struct error error = {0};
 	char *path = scratch_file("empty.jsonl", "", 0);
