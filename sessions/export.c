@@ -6,24 +6,19 @@
 
 #include "compute/base/file.h"
 #include "compute/base/mem.h"
+#include "sessions/export_figure.h"
+#include "sessions/export_report.h"
 #include "sessions/journal.h"
 
 enum status export_format_parse(const char *text, enum export_format *format, struct error *error)
 {
-	static const char *const later[] = {"latex", "svg", "pdf", "md"};
-	if (strcmp(text, "csv") == 0) {
-		*format = EXPORT_CSV;
-		return STATUS_OK;
-	}
-	if (strcmp(text, "json") == 0) {
-		*format = EXPORT_JSON;
-		return STATUS_OK;
-	}
-	for (size_t i = 0; i < ARRAY_LEN(later); i++)
-		if (strcmp(text, later[i]) == 0)
-			return error_set(error, STATUS_INVALID,
-					 "this version does not export %s yet; --format is csv or json", text);
-	return error_set(error, STATUS_INVALID, "--format is '%s'; expected csv or json", text);
+	static const char *const names[] = {"csv", "json", "latex", "svg", "pdf", "md"};
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (strcmp(text, names[i]) == 0) {
+			*format = (enum export_format)i;
+			return STATUS_OK;
+		}
+	return error_set(error, STATUS_INVALID, "--format is '%s'; expected csv, json, latex, svg, pdf or md", text);
 }
 
 static bool is_identifier(const char *s)
@@ -509,12 +504,8 @@ cJSON *export_json(const struct record_list *list, bool redact)
 	return json;
 }
 
-void export_text(struct strbuf *out, const struct record_list *list, enum export_format format, bool redact)
+static void export_json_text(struct strbuf *out, const struct record_list *list, bool redact)
 {
-	if (format == EXPORT_CSV) {
-		export_csv(out, list, redact);
-		return;
-	}
 	cJSON *json = export_json(list, redact);
 	char *text = cJSON_PrintUnformatted(json);
 	if (!text)
@@ -523,4 +514,44 @@ void export_text(struct strbuf *out, const struct record_list *list, enum export
 	strbuf_add_char(out, '\n');
 	cJSON_free(text);
 	cJSON_Delete(json);
+}
+
+enum status export_bytes(struct strbuf *out, const struct record_list *list, enum export_format format, bool redact,
+			 struct error *error)
+{
+	switch (format) {
+	case EXPORT_CSV:
+		export_csv(out, list, redact);
+		break;
+	case EXPORT_JSON:
+		export_json_text(out, list, redact);
+		break;
+	case EXPORT_LATEX:
+		export_latex(out, list, redact);
+		break;
+	case EXPORT_MD:
+		export_markdown(out, list, redact);
+		break;
+	case EXPORT_SVG:
+		return export_figure(out, list, FIGURE_SVG, redact, error);
+	case EXPORT_PDF:
+		return export_figure(out, list, FIGURE_PDF, redact, error);
+	}
+	return STATUS_OK;
+}
+
+enum status export_file(const char *session, enum export_format format, bool redact, const char *path,
+			struct error *error)
+{
+	struct record_list list;
+	struct strbuf bytes = {0};
+	enum status status = record_list_load(&list, session, error);
+	if (status)
+		return status;
+	status = export_bytes(&bytes, &list, format, redact, error);
+	if (status == STATUS_OK)
+		status = file_write(path, bytes.data, bytes.length, error);
+	strbuf_done(&bytes);
+	record_list_done(&list);
+	return status;
 }

@@ -14,6 +14,7 @@
 #include "compute/base/mem.h"
 #include "models/npy.h"
 #include "sessions/export.h"
+#include "sessions/export_report.h"
 #include "tests/scratch.h"
 
 #define SUM "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
@@ -322,20 +323,27 @@ static void test_redacted(void **state)
 	struct error error = {0};
 	char *path = write_session(-1, NULL);
 	assert_int_equal(record_list_load(&list, path, &error), STATUS_OK);
-	for (int format = EXPORT_CSV; format <= EXPORT_JSON; format++) {
+	for (int format = EXPORT_CSV; format <= EXPORT_MD; format++) {
 		struct strbuf out = {0};
-		export_text(&out, &list, (enum export_format)format, true);
+		/* Figures hold no text as such: it is drawn. */
+		if (format == EXPORT_SVG || format == EXPORT_PDF)
+			continue;
+		assert_int_equal(export_bytes(&out, &list, (enum export_format)format, true, &error), STATUS_OK);
 		/* No text, no token, no path, and not the session's own name. */
-		static const char *const never[] = {"SECRET", "54321", "/", "s.jsonl"};
-		for (size_t i = 0; i < ARRAY_LEN(never); i++)
+		static const char *const never[] = {"SECRET", "54321", "s.jsonl", "/home", "/"};
+		/* A dash of Markdown's or LaTeX's own is no path. */
+		size_t count = ARRAY_LEN(never) - (format == EXPORT_MD || format == EXPORT_LATEX);
+		for (size_t i = 0; i < count; i++)
 			if (strstr(out.data, never[i]))
 				fail_msg("a redacted export says %s: %s", never[i], out.data);
 		assert_non_null(strstr(out.data, "ioi-03"));
-		assert_non_null(strstr(out.data, "logit_diff*2 + answer_logprob"));
-		assert_non_null(strstr(out.data, "0.75"));
+		if (format != EXPORT_LATEX)
+			assert_non_null(strstr(out.data, "logit_diff*2 + answer_logprob"));
+		assert_non_null(strstr(out.data, "1.25"));
 		strbuf_done(&out);
-		export_text(&out, &list, (enum export_format)format, false);
-		assert_non_null(strstr(out.data, "SECRET"));
+		assert_int_equal(export_bytes(&out, &list, (enum export_format)format, false, &error), STATUS_OK);
+		if (format != EXPORT_LATEX)
+			assert_non_null(strstr(out.data, "SECRET"));
 		strbuf_done(&out);
 	}
 	/* An id that is a sentence is none. */
@@ -357,7 +365,7 @@ static void test_json(void **state)
 	char *path = write_session(-1, NULL);
 	assert_int_equal(record_list_load(&list, path, &error), STATUS_OK);
 	struct strbuf out = {0};
-	export_text(&out, &list, EXPORT_JSON, false);
+	assert_int_equal(export_bytes(&out, &list, EXPORT_JSON, false, &error), STATUS_OK);
 	cJSON *json;
 	assert_int_equal(json_parse(&json, out.data, out.length, "the export", &error), STATUS_OK);
 	assert_int_equal(json_check_duplicates(json, "the export", &error), STATUS_OK);
@@ -412,12 +420,76 @@ static void test_formats(void **state)
 	assert_true(scratch_says(error.text, "jsonl"));
 }
 
+static void test_figures(void **state)
+{
+	(void)state;
+	static const struct {
+		enum export_format format;
+		const char *start;
+	} cases[] = {{EXPORT_SVG, "<?xml"}, {EXPORT_PDF, "%PDF-"}};
+	struct record_list list;
+	struct error error = {0};
+	char *path = write_session(-1, NULL);
+	assert_int_equal(record_list_load(&list, path, &error), STATUS_OK);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct strbuf a = {0}, b = {0};
+		assert_int_equal(export_bytes(&a, &list, cases[i].format, true, &error), STATUS_OK);
+		assert_int_equal(export_bytes(&b, &list, cases[i].format, true, &error), STATUS_OK);
+		assert_memory_equal(a.data, cases[i].start, strlen(cases[i].start));
+		/* The same session gives the same file; cairo numbers an SVG's parts through the process. */
+		assert_int_equal(a.length, b.length);
+		if (cases[i].format == EXPORT_PDF)
+			assert_memory_equal(a.data, b.data, a.length);
+		strbuf_done(&a);
+		strbuf_done(&b);
+	}
+	record_list_done(&list);
+	free(path);
+	/* Values that do not move, or are no numbers, still draw. */
+	path = write_session(5, "{\"event\":\"step\",\"step\":0,\"objective\":null,\"loss\":null,\"drift_l2\":null,"
+				"\"decode_drift_l2\":null,\"drift_relative_l2\":null,\"delta_norm\":null,\"grad_norm\":"
+				"null,\"projected_grad_norm\":null,\"projection_cosine\":null}");
+	assert_int_equal(record_list_load(&list, path, &error), STATUS_OK);
+	struct strbuf out = {0};
+	assert_int_equal(export_bytes(&out, &list, EXPORT_SVG, false, &error), STATUS_OK);
+	assert_null(strstr(out.data, "nan"));
+	strbuf_done(&out);
+	record_list_done(&list);
+	free(path);
+	path = scratch_file("none.jsonl", lines[0], strlen(lines[0]));
+	assert_int_equal(record_list_load(&list, path, &error), STATUS_OK);
+	assert_int_equal(export_bytes(&out, &list, EXPORT_SVG, false, &error), STATUS_NOTHING);
+	record_list_done(&list);
+	free(path);
+}
+
+static void test_wilson(void **state)
+{
+	(void)state;
+	double low, high;
+	/* Newcombe (1998), table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29. */
+	static const struct {
+		int64_t hits, n;
+		double low, high;
+	} cases[] = {
+		{81, 263, 0.2553, 0.3662},
+		{15, 148, 0.0624, 0.1605},
+		{0, 20, 0, 0.1611},
+		{1, 29, 0.0061, 0.1718},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		wilson_interval(cases[i].hits, cases[i].n, &low, &high);
+		assert_true(fabs(low - cases[i].low) < 6e-5 && fabs(high - cases[i].high) < 6e-5);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_read),   cmocka_unit_test(test_cut),  cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_arrays), cmocka_unit_test(test_csv),  cmocka_unit_test(test_redacted),
-		cmocka_unit_test(test_json),   cmocka_unit_test(test_list), cmocka_unit_test(test_formats),
+		cmocka_unit_test(test_read),	cmocka_unit_test(test_cut),    cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_arrays),	cmocka_unit_test(test_csv),    cmocka_unit_test(test_redacted),
+		cmocka_unit_test(test_json),	cmocka_unit_test(test_list),   cmocka_unit_test(test_formats),
+		cmocka_unit_test(test_figures), cmocka_unit_test(test_wilson),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,7 +23,8 @@ const struct cli_command cli_commands[] = {
 	 "which part of a recorded delta carries the recovery"},
 	{"replay", cli_replay, "SESSION", "run a session again and compare every number"},
 	{"list", cli_list, "[DIR]", "sessions on disk"},
-	{"export", cli_export, "SESSION|DIR --format csv|json [--redact] [--out PATH]", "sessions for other programs"},
+	{"export", cli_export, "SESSION|DIR --format csv|json|latex|svg|pdf|md [--redact] [--out PATH]",
+	 "sessions for other programs"},
 	{"devices", cli_devices, "", "Vulkan devices and their self-tests"},
 	{0},
 };

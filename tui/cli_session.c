@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "compute/base/file.h"
 #include "compute/base/mem.h"
@@ -428,7 +429,8 @@ enum status cli_export(const struct cli *cli, struct error *error)
 		status = error_set(error, STATUS_INVALID, "'rebound export' takes one session or folder, found %d",
 				   o->arguments.count);
 	if (status == STATUS_OK && !o->format && !o->json)
-		status = error_set(error, STATUS_INVALID, "'rebound export' needs --format csv or --format json");
+		status = error_set(error, STATUS_INVALID,
+				   "'rebound export' needs --format csv, json, latex, svg, pdf or md");
 	if (status == STATUS_OK && o->format)
 		status = export_format_parse(o->format, &format, error);
 	if (status == STATUS_OK)
@@ -444,7 +446,9 @@ enum status cli_export(const struct cli *cli, struct error *error)
 		status = error_set(error, STATUS_NOTHING, "there is no session in '%s'", place);
 	struct strbuf text = {0};
 	if (status == STATUS_OK)
-		export_text(&text, &list, format, o->redact);
+		status = export_bytes(&text, &list, format, o->redact, error);
+	if (status == STATUS_OK && !o->out && format == EXPORT_PDF && isatty(STDOUT_FILENO))
+		status = error_set(error, STATUS_INVALID, "a PDF is not for the terminal; give --out FILE.pdf");
 	if (status == STATUS_OK && o->out)
 		status = file_write(o->out, text.data, text.length, error);
 	else if (status == STATUS_OK &&

@@ -47,7 +47,7 @@ _rebound_values() {
 	--order) echo 'clamp-delta delta-clamp' ;;
 	--act-loss) echo 'raw_mse relative_mse relative_l2 l2' ;;
 	--reference) echo 'before-delta clamped-run' ;;
-	--format) echo 'csv json' ;;
+	--format) echo 'csv json latex svg pdf md' ;;
 	--objective)
 		echo 'logit_diff: choice_margin: choice_ce: vocab_margin: answer_logprob: first_token_logprob: probe_logit:'
 		;;
