@@ -190,9 +190,11 @@ static void test_first_minute(void **state)
 	char text[FORMAT_SIZE];
 	const char *at = objectives;
 	for (size_t i = 0; i < ARRAY_LEN(states); i++) { /* in this order */
-		at = strstr(at, format_signed(text, number(recover, states[i], "objective")));
-		if (!at)
+		const char *found = strstr(at, format_signed(text, number(recover, states[i], "objective")));
+		if (!found)
 			fail_msg("%s is %s without a screen, with one: %s", states[i], text, objectives);
+		else
+			at = found;
 	}
 	assert_non_null(strstr(norms, format_number(text, number(recover, "final", "delta_norm"))));
 	cJSON_Delete(recover);
