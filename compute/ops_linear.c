@@ -1,5 +1,18 @@
-/* Products with a weight matrix: op_linear. */
+/* Products with a weight matrix: op_linear.
+ *
+ * An op becomes, in this order and where needed: a dispatch that normalises x
+ * (linear_norm), one dispatch for each block of w that fits a binding, and, where the
+ * inner dimension was cut, one that adds the partial sums (linear_finish).
+ *
+ * Kernels. A CPU device (lavapipe) runs a subgroup as vector code of one thread; its
+ * storage buffer loads are loops over the lanes and its texel fetches are not, and what
+ * decides is whether the hardware prefetcher follows the reads of w. Measured there with
+ * 3072 x 768 float32 weights, one row: a row of w a lane, two rows each, 0.40 ms; the
+ * other layout in slabs of 16 rows 0.47 ms, with short runs of columns 0.75 to 2.3 ms;
+ * reading alone 0.33 ms. GPUs want neighbouring lanes to read neighbouring weights. */
 #include "compute/ops_linear.h"
+
+#include <unistd.h>
 
 #include "compute/ops_internal.h"
 #include "shaders/push_linear.h"
@@ -14,7 +27,11 @@ enum {
 	STEP_PARTIAL = 32,
 };
 
-enum { LANES = 64, MAX_GROUPS = 65535 };
+enum {
+	LANES = 64,
+	MAX_GROUPS = 65535,
+	SHARED_VECTORS = 1024, /* of linear_slabs */
+};
 
 /* One op_linear, or some rows of it. */
 struct job {
@@ -26,28 +43,94 @@ struct job {
 	struct linear_choice choice;
 	int64_t row_first; /* row of the whole op that is row 0 here */
 	int64_t n, k;
-	struct tensor stats; /* [rows, 2], if there is a norm */
 };
+
+/* Rows [first, first + count) of w, in one dispatch. */
+struct block {
+	int64_t first, count;
+	int64_t parts, k_part; /* the block's inner indices are cut into `parts` of k_part each */
+	int64_t part;	       /* the first of them, among all */
+};
+
+static int64_t least(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+static int64_t most(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* ---- choosing ---- */
 
 const char *linear_kernel_name(enum linear_kernel kernel)
 {
-	static const char *const names[] = {"auto", "plain"};
+	static const char *const names[] = {"auto", "plain", "dots", "rows", "columns", "slabs"};
 	return names[kernel];
+}
+
+static bool is_texel_kernel(enum linear_kernel kernel)
+{
+	return kernel == LINEAR_ROWS || kernel == LINEAR_COLUMNS || kernel == LINEAR_SLABS;
+}
+
+static int64_t per_texel(enum dtype dtype)
+{
+	return 16 / (int64_t)dtype_size(dtype);
+}
+
+static bool starts_at_texel(const struct device_info *info, struct tensor t)
+{
+	uint32_t shift;
+	ops_read_shifted(info, t, BINDING_TEXEL_RGBA32F, &shift);
+	return shift == 0;
+}
+
+static bool device_fits_texel_kernels(const struct device_info *info)
+{
+	uint32_t lanes = info->subgroup_size;
+	return info->subgroup_shuffle && lanes >= 4 && lanes <= 64 && (lanes & (lanes - 1)) == 0 &&
+	       info->max_shared_bytes >= SHARED_VECTORS * 16;
 }
 
 bool linear_kernel_fits(enum linear_kernel kernel, const struct device_info *info, struct tensor y, struct tensor x,
 			struct tensor w, enum op_layout layout)
 {
-	(void)kernel;
-	(void)info;
-	(void)y;
-	(void)x;
-	(void)w;
-	(void)layout;
-	return true;
+	if (kernel == LINEAR_AUTO || kernel == LINEAR_PLAIN)
+		return true;
+	if ((layout == OP_OUT_IN) != (kernel == LINEAR_DOTS || kernel == LINEAR_ROWS))
+		return false;
+	if (kernel == LINEAR_DOTS)
+		return true;
+	if (!device_fits_texel_kernels(info) || x.cols % 4 != 0 || w.cols % per_texel(w.dtype) != 0 ||
+	    !starts_at_texel(info, x) || tensor_bytes(x) / 16 > info->max_texel_elements)
+		return false;
+	return kernel != LINEAR_SLABS || y.rows <= 2;
 }
 
-static void check(const struct job *job, struct tensor w)
+static enum linear_kernel choose(const struct job *job)
+{
+	if (job->choice.kernel != LINEAR_AUTO)
+		return job->choice.kernel;
+	bool out_in = job->layout == OP_OUT_IN;
+	if (job->info->type != DEVICE_TYPE_CPU)
+		return out_in ? LINEAR_DOTS : LINEAR_PLAIN;
+	enum linear_kernel kernel = out_in ? LINEAR_ROWS : job->y.rows <= 2 ? LINEAR_SLABS : LINEAR_COLUMNS;
+	return linear_kernel_fits(kernel, job->info, job->y, job->x, job->w, job->layout) ? kernel : LINEAR_PLAIN;
+}
+
+/* Threads that a CPU device runs workgroups on. Only how work is dealt out depends on
+ * this, never a sum. */
+static int64_t count_workers(void)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+	return n < 1 ? 1 : n > 256 ? 256 : n;
+}
+
+/* ---- recording ---- */
+
+static void check(const struct job *job)
 {
 	const char *op = "op_linear";
 	const struct op_linear *extra = &job->extra;
@@ -57,9 +140,9 @@ static void check(const struct job *job, struct tensor w)
 	ops_check(op, "y", job->y, rows, n, DTYPE_F32);
 	ops_check(op, "x", job->x, rows, k, DTYPE_F32);
 	bool out_in = job->layout == OP_OUT_IN;
-	if (w.dtype == DTYPE_U32)
+	if (job->w.dtype == DTYPE_U32)
 		fatal("%s: w is uint32", op);
-	ops_check(op, "w", w, out_in ? n : k, out_in ? k : n, w.dtype);
+	ops_check(op, "w", job->w, out_in ? n : k, out_in ? k : n, job->w.dtype);
 	if (extra->norm != OP_NORM_NONE) {
 		ops_check(op, "norm_w", extra->norm_w, 1, k, DTYPE_F32);
 		ops_check_optional(op, "norm_b", extra->norm_b, 1, k, DTYPE_F32);
@@ -72,6 +155,8 @@ static void check(const struct job *job, struct tensor w)
 			fatal("%s: back_pre has no rows", op);
 		ops_check(op, "back_pre", extra->back_pre, extra->back_pre.rows, n, DTYPE_F32);
 	}
+	if (!linear_kernel_fits(job->choice.kernel, job->info, job->y, job->x, job->w, job->layout))
+		fatal("%s: the kernel '%s' can't do this", op, linear_kernel_name(job->choice.kernel));
 }
 
 static uint32_t steps_of(const struct op_linear *extra)
@@ -90,8 +175,8 @@ static uint32_t steps_of(const struct op_linear *extra)
 	return steps;
 }
 
-/* A dispatch without its kernel, its groups, x (binding 1) and w (binding 2): what is
- * the same for all kernels. `partial`, if it exists, takes the place of y. */
+/* What all kernels have in common; the caller sets the kernel, the groups, x (binding 1)
+ * and w (binding 2). `partial`, if it exists, takes the place of y. */
 static void start_dispatch(struct dispatch *d, struct push_linear *push, const struct job *job, struct tensor partial)
 {
 	const struct op_linear *extra = &job->extra;
@@ -106,9 +191,9 @@ static void start_dispatch(struct dispatch *d, struct push_linear *push, const s
 		.norm_eps = (float)extra->norm_eps,
 	};
 	*d = (struct dispatch){
-		.constants = {job->layout, job->w.dtype, extra->norm, extra->act, extra->back_act, steps, 1},
+		.constants = {0, job->w.dtype, OP_NORM_NONE, extra->act, extra->back_act, steps, 1},
 		.constant_count = 7,
-		.binding_count = 10,
+		.binding_count = 7,
 		.push = push,
 		.push_bytes = sizeof *push,
 	};
@@ -119,11 +204,6 @@ static void start_dispatch(struct dispatch *d, struct push_linear *push, const s
 	d->bindings[4] = ops_write(sums_only ? none : extra->pre);
 	d->bindings[5] = ops_read(sums_only ? none : extra->back_pre);
 	d->bindings[6] = ops_read(sums_only ? none : extra->residual);
-	d->bindings[7] =
-		ops_read_shifted(job->info, extra->norm ? extra->norm_w : none, BINDING_STORAGE, &push->norm_w_shift);
-	d->bindings[8] =
-		ops_read_shifted(job->info, extra->norm ? extra->norm_b : none, BINDING_STORAGE, &push->norm_b_shift);
-	d->bindings[9] = ops_read(job->stats);
 	if (sums_only) {
 		d->constants[3] = OP_ACT_NONE;
 		d->constants[4] = OP_ACT_NONE;
@@ -131,34 +211,54 @@ static void start_dispatch(struct dispatch *d, struct push_linear *push, const s
 	}
 }
 
-/* Mean and deviation of each row of x, for kernels that do not compute them. */
-static void record_stats(struct job *job)
+static void set_block(struct push_linear *push, const struct job *job, struct block block)
 {
-	if (job->extra.norm == OP_NORM_NONE)
-		return;
-	job->stats = recorder_scratch(job->rec, job->x.rows, 2);
-	struct push_row_stats push = {(uint32_t)job->x.rows, (uint32_t)job->k, (float)job->extra.norm_eps};
+	bool out_in = job->layout == OP_OUT_IN;
+	push->n_first = out_in ? (uint32_t)block.first : 0;
+	push->n_count = out_in ? (uint32_t)block.count : push->n;
+	push->k_first = out_in ? 0 : (uint32_t)block.first;
+	push->k_count = out_in ? push->k : (uint32_t)block.count;
+	push->part = (uint32_t)block.part;
+	push->k_part = (uint32_t)block.k_part;
+}
+
+static uint32_t tile_of(int64_t rows)
+{
+	return rows > 4 ? 8 : rows > 2 ? 4 : (uint32_t)rows;
+}
+
+/* Normalises x into a tensor of its own, for kernels that do not. */
+static void record_norm(struct job *job)
+{
+	struct tensor x = recorder_scratch(job->rec, job->x.rows, job->k);
+	const struct op_linear *extra = &job->extra;
+	struct push_linear_norm push = {
+		.rows = (uint32_t)x.rows,
+		.k = (uint32_t)job->k,
+		.eps = (float)extra->norm_eps,
+	};
 	struct dispatch d = {
-		.kernel = "row_stats",
-		.constants = {job->extra.norm == OP_NORM_LAYER},
-		.constant_count = 1,
-		.bindings = {ops_write(job->stats), ops_read(job->x)},
-		.binding_count = 2,
+		.kernel = "linear_norm",
+		.constants = {extra->norm, tensor_exists(extra->norm_b)},
+		.constant_count = 2,
+		.bindings = {ops_write(x), ops_read(job->x),
+			     ops_read_shifted(job->info, extra->norm_w, BINDING_STORAGE, &push.w_shift),
+			     ops_read_shifted(job->info, extra->norm_b, BINDING_STORAGE, &push.b_shift)},
+		.binding_count = 4,
 		.push = &push,
 		.push_bytes = sizeof push,
-		.groups = {(uint32_t)(job->x.rows < MAX_GROUPS ? job->x.rows : MAX_GROUPS)},
+		.groups = {(uint32_t)least(x.rows, MAX_GROUPS)},
 	};
 	record_dispatch(job->rec, &d);
+	job->x = x;
+	job->extra.norm = OP_NORM_NONE;
 }
 
 static void record_finish(const struct job *job, struct tensor partial, int64_t parts)
 {
 	struct dispatch d;
 	struct push_linear push;
-	struct job plain = *job;
-	plain.extra.norm = OP_NORM_NONE;
-	plain.stats = (struct tensor){0};
-	start_dispatch(&d, &push, &plain, (struct tensor){0});
+	start_dispatch(&d, &push, job, (struct tensor){0});
 	push.parts = (uint32_t)parts;
 	d.kernel = "linear_finish";
 	d.bindings[1] = ops_read(partial);
@@ -168,75 +268,165 @@ static void record_finish(const struct job *job, struct tensor partial, int64_t 
 	record_dispatch(job->rec, &d);
 }
 
-/* The part of the product that rows [first, first + count) of w contribute. */
-struct block {
-	int64_t first, count;
-	int64_t parts, k_part; /* the block's inner indices are cut into `parts` of k_part each */
-	int64_t part;	       /* the first of them, among all */
-};
-
-static void record_plain(const struct job *job, struct block block, struct tensor partial)
+/* LINEAR_PLAIN and LINEAR_DOTS. */
+static void record_storage_kernel(const struct job *job, struct block block, struct tensor partial)
 {
 	struct dispatch d;
 	struct push_linear push;
 	start_dispatch(&d, &push, job, partial);
-	bool out_in = job->layout == OP_OUT_IN;
-	push.n_first = out_in ? (uint32_t)block.first : 0;
-	push.n_count = out_in ? (uint32_t)block.count : push.n;
-	push.k_first = out_in ? 0 : (uint32_t)block.first;
-	push.k_count = out_in ? push.k : (uint32_t)block.count;
-	push.part = (uint32_t)block.part;
-	push.k_part = (uint32_t)block.k_part;
-	uint32_t tile = push.rows > 4 ? 8 : push.rows > 2 ? 4 : push.rows;
-	d.kernel = "linear_plain";
+	set_block(&push, job, block);
+	uint32_t tile = tile_of(job->y.rows);
+	d.constants[0] = job->layout;
 	d.constants[6] = tile;
 	d.bindings[1] = ops_read(job->x);
 	d.bindings[2] = ops_read_shifted(job->info, tensor_rows(job->w, block.first, block.count), BINDING_STORAGE,
 					 &push.w_shift);
-	d.groups[0] = (uint32_t)ops_div_up(push.n_count, LANES);
 	d.groups[1] = (uint32_t)ops_div_up(push.rows, tile);
-	d.groups[2] = (uint32_t)block.parts;
+	if (job->choice.kernel == LINEAR_DOTS) {
+		d.kernel = "linear_dots";
+		d.groups[0] = (uint32_t)least(push.n_count, MAX_GROUPS);
+		d.groups[2] = (uint32_t)ops_div_up(push.n_count, MAX_GROUPS);
+	} else {
+		d.kernel = "linear_plain";
+		d.groups[0] = (uint32_t)ops_div_up(push.n_count, LANES);
+		d.groups[2] = (uint32_t)block.parts;
+	}
+	record_dispatch(job->rec, &d);
+}
+
+/* Deals the tiles of a texel kernel out to workgroups: equal runs of tiles, for drivers
+ * give each thread one run of workgroups. */
+static void deal(struct dispatch *d, struct push_linear *push, const struct job *job, int64_t tiles, int64_t tile)
+{
+	int64_t workers = count_workers(), groups, rows_each = job->y.rows;
+	if (job->choice.kernel == LINEAR_SLABS) {
+		/* Long runs of columns; as many as the shared memory holds sums for. */
+		int64_t room = SHARED_VECTORS / (job->info->subgroup_size * tile * (job->w.dtype == DTYPE_F32 ? 1 : 2));
+		int64_t each = ops_div_up(tiles, workers * ops_div_up(tiles, workers * room));
+		groups = ops_div_up(tiles, most(each, least(4, ops_div_up(tiles, 2))));
+	} else {
+		groups = least(tiles, 4 * workers);
+		/* Few columns: the rows are dealt out too. */
+		if (groups < 2 * workers)
+			rows_each = ops_div_up(ops_div_up(rows_each, ops_div_up(2 * workers, groups)), tile) * tile;
+	}
+	push->tiles = (uint32_t)tiles;
+	push->tiles_each = (uint32_t)ops_div_up(tiles, groups);
+	push->rows_each = (uint32_t)rows_each;
+	d->groups[0] = (uint32_t)ops_div_up(tiles, push->tiles_each);
+	d->groups[1] = (uint32_t)ops_div_up(job->y.rows, rows_each);
+}
+
+static const char *texel_kernel_name(enum linear_kernel kernel, bool half, int w_rows)
+{
+	static const char *const rows[3][2] = {
+		{"linear_rows1", "linear_rows1_half"},
+		{"linear_rows2", "linear_rows2_half"},
+		{"linear_rows4", "linear_rows4_half"},
+	};
+	if (kernel == LINEAR_ROWS)
+		return rows[w_rows / 2][half];
+	if (kernel == LINEAR_COLUMNS)
+		return half ? "linear_columns_half" : "linear_columns";
+	return half ? "linear_slabs_half" : "linear_slabs";
+}
+
+/* LINEAR_ROWS, LINEAR_COLUMNS and LINEAR_SLABS. */
+static void record_texel_kernel(const struct job *job, struct block block, struct tensor partial)
+{
+	struct dispatch d;
+	struct push_linear push;
+	start_dispatch(&d, &push, job, partial);
+	set_block(&push, job, block);
+	bool half = job->w.dtype != DTYPE_F32;
+	enum linear_kernel kernel = job->choice.kernel;
+	uint32_t tile = tile_of(job->y.rows), shift, none;
+	int w_rows = job->choice.w_rows ? job->choice.w_rows : 2;
+	d.bindings[1] = ops_read_shifted(job->info, job->x, BINDING_TEXEL_RGBA32F, &none);
+	d.bindings[2] = ops_read_shifted(job->info, tensor_rows(job->w, block.first, block.count),
+					 half ? BINDING_TEXEL_RGBA32UI : BINDING_TEXEL_RGBA32F, &push.w_shift);
+	shift = push.w_shift % (uint32_t)per_texel(job->w.dtype);
+	bool norm = job->extra.norm != OP_NORM_NONE;
+	struct tensor no_tensor = {0};
+	d.bindings[7] = ops_read_shifted(job->info, norm ? job->extra.norm_w : no_tensor, BINDING_TEXEL_RGBA32F, &none);
+	d.bindings[8] = ops_read_shifted(job->info, norm ? job->extra.norm_b : no_tensor, BINDING_TEXEL_RGBA32F, &none);
+	d.binding_count = 9;
+	d.constants[0] = job->info->subgroup_size;
+	d.constants[2] = job->extra.norm;
+	d.constants[6] = tile;
+	d.constants[7] = shift;
+	d.constant_count = 8;
+	d.kernel = texel_kernel_name(kernel, half, w_rows);
+	int64_t lanes = job->info->subgroup_size;
+	int64_t tiles = kernel == LINEAR_ROWS ? ops_div_up(push.n_count, lanes * w_rows)
+					      : ops_div_up(push.n / per_texel(job->w.dtype) + (shift ? 1 : 0), lanes);
+	deal(&d, &push, job, tiles, tile);
 	record_dispatch(job->rec, &d);
 }
 
 /* Rows of w that one binding can hold, wherever they start. */
-static int64_t rows_that_fit(const struct job *job, uint64_t limit)
+static int64_t rows_that_fit(const struct job *job)
 {
+	uint64_t limit = job->choice.max_binding;
+	if (limit == 0) {
+		limit = job->info->max_binding_bytes;
+		if (is_texel_kernel(job->choice.kernel))
+			limit = job->info->max_texel_elements * 16;
+	}
+	if (limit > (uint64_t)1 << 32) /* elements are counted in 32 bits */
+		limit = (uint64_t)1 << 32;
 	uint64_t row_bytes = (uint64_t)job->w.cols * dtype_size(job->w.dtype);
 	uint64_t slack = 512; /* what ops_read_shifted may add before and behind */
 	int64_t rows = limit > slack ? (int64_t)((limit - slack) / row_bytes) : 0;
-	return rows < job->w.rows ? rows : job->w.rows;
+	if (rows >= job->w.rows)
+		return job->w.rows;
+	/* Texels of x hold four inner indices. */
+	return rows > 4 ? rows / 4 * 4 : rows;
+}
+
+static bool can_fuse_norm(const struct job *job)
+{
+	const struct op_linear *extra = &job->extra;
+	return !job->choice.norm_apart && job->y.rows == 1 && is_texel_kernel(job->choice.kernel) &&
+	       starts_at_texel(job->info, extra->norm_w) && starts_at_texel(job->info, extra->norm_b);
 }
 
 static void record_product(struct job *job)
 {
-	record_stats(job);
-	int64_t fit = rows_that_fit(job, job->choice.max_binding);
-	if (fit < 1) {
-		recorder_fail(job->rec, STATUS_FAILED,
-			      "a row of %lld weights is larger than the device can bind (%llu bytes)",
-			      (long long)job->w.cols, (unsigned long long)job->choice.max_binding);
+	job->choice.kernel = choose(job);
+	if (job->extra.norm != OP_NORM_NONE && !can_fuse_norm(job))
+		record_norm(job);
+	int64_t fit = rows_that_fit(job);
+	if (fit < 1 || (fit < 4 && job->w.rows > fit)) {
+		recorder_fail(job->rec, STATUS_FAILED, "a few rows of %lld weights are larger than the device can bind",
+			      (long long)job->w.cols);
 		return;
 	}
 	int64_t blocks = ops_div_up(job->w.rows, fit);
-	int64_t cuts = job->choice.k_parts > 0 ? job->choice.k_parts : 1;
+	int64_t cuts = job->choice.kernel == LINEAR_PLAIN ? most(job->choice.k_parts, 1) : 1;
 	int64_t inner = job->layout == OP_OUT_IN ? job->k : fit;
 	int64_t k_part = ops_div_up(inner, cuts);
 	cuts = ops_div_up(inner, k_part);
 	/* Blocks of the inner dimension leave sums of their own. */
 	int64_t parts = job->layout == OP_IN_OUT ? blocks * cuts : cuts;
 	struct tensor partial = {0};
-	if (parts > 1)
+	if (parts > 1) {
 		partial = recorder_scratch(job->rec, parts * job->y.rows, job->n);
+		if (recorder_failed(job->rec))
+			return;
+	}
 	int64_t part = 0;
 	for (int64_t first = 0; first < job->w.rows; first += fit) {
-		int64_t count = job->w.rows - first < fit ? job->w.rows - first : fit;
+		int64_t count = least(job->w.rows - first, fit);
 		struct block block = {first, count, cuts, k_part, part};
 		if (job->layout == OP_IN_OUT) {
 			block.parts = ops_div_up(count, k_part);
 			part += block.parts;
 		}
-		record_plain(job, block, partial);
+		if (is_texel_kernel(job->choice.kernel))
+			record_texel_kernel(job, block, partial);
+		else
+			record_storage_kernel(job, block, partial);
 	}
 	if (parts > 1)
 		record_finish(job, partial, job->layout == OP_IN_OUT ? part : parts);
@@ -263,19 +453,13 @@ void op_linear_chosen(struct recorder *rec, struct tensor y, struct tensor x, st
 		.n = y.cols,
 		.k = x.cols,
 	};
-	if (job.choice.max_binding == 0)
-		job.choice.max_binding = info->max_binding_bytes;
-	check(&job, w);
+	check(&job);
 	/* Many rows go in blocks whose tensors fit a binding; 64 rows of any width start
 	 * at a multiple of 256 bytes, which suits every device. */
-	int64_t widest = job.n > job.k ? job.n : job.k;
-	int64_t most = (int64_t)(info->max_binding_bytes / 4) / widest / 64 * 64;
-	if (most > 32768)
-		most = 32768;
-	if (most < 64)
-		most = 64;
-	for (int64_t first = 0; first < y.rows; first += most) {
-		int64_t rows = y.rows - first < most ? y.rows - first : most;
+	int64_t each = (int64_t)(info->max_binding_bytes / 4) / most(job.n, job.k) / 64 * 64;
+	each = most(least(each, 32768), 64);
+	for (int64_t first = 0; first < y.rows; first += each) {
+		int64_t rows = least(y.rows - first, each);
 		struct job part = job;
 		part.row_first = first;
 		part.y = tensor_rows(y, first, rows);

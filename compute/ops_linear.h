@@ -6,8 +6,12 @@
 #include "compute/ops.h"
 
 enum linear_kernel {
-	LINEAR_AUTO,  /* what op_linear takes for the device and the shapes */
-	LINEAR_PLAIN, /* a column a lane, storage buffers: any device and shape */
+	LINEAR_AUTO,	/* what op_linear takes for the device and the shapes */
+	LINEAR_PLAIN,	/* a column a lane, storage buffers: any device and shape */
+	LINEAR_DOTS,	/* a row of w a workgroup (OUT_IN on GPUs) */
+	LINEAR_ROWS,	/* a row of w a lane, texel buffers (OUT_IN on CPU devices) */
+	LINEAR_COLUMNS, /* columns of w a lane, texel buffers (IN_OUT on CPU devices) */
+	LINEAR_SLABS,	/* the same for few rows, long runs of w */
 	LINEAR_KERNELS,
 };
 const char *linear_kernel_name(enum linear_kernel kernel);
@@ -15,7 +19,9 @@ const char *linear_kernel_name(enum linear_kernel kernel);
 struct linear_choice {
 	enum linear_kernel kernel;
 	uint64_t max_binding; /* bytes; 0: the device's limit */
-	int k_parts;	      /* into which a dispatch cuts the inner dimension; 0: chosen */
+	int k_parts;	      /* LINEAR_PLAIN: into which the inner dimension is cut; 0: chosen */
+	int w_rows;	      /* LINEAR_ROWS: rows of w a lane, 1, 2 or 4; 0: chosen */
+	bool norm_apart;      /* never in the kernel itself */
 };
 /* False if this kernel can't do these shapes, types or alignments on this device. */
 bool linear_kernel_fits(enum linear_kernel kernel, const struct device_info *info, struct tensor y, struct tensor x,

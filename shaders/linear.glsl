@@ -3,16 +3,12 @@
 #include "push_linear.h"
 #include "weights.glsl"
 
-layout(constant_id = 0) const uint LAYOUT = 0;	 /* enum op_layout */
 layout(constant_id = 1) const uint DTYPE = 0;	 /* of w, enum dtype */
-layout(constant_id = 2) const uint NORM = 0;	 /* enum op_norm */
+layout(constant_id = 2) const uint NORM = 0;	 /* enum op_norm, if the kernel does it */
 layout(constant_id = 3) const uint ACT = 0;	 /* enum op_act */
 layout(constant_id = 4) const uint BACK_ACT = 0; /* enum op_act */
 layout(constant_id = 5) const uint STEPS = 0;	 /* the bits below */
-layout(constant_id = 6) const uint TILE = 1;	 /* rows a lane computes */
-
-#define OUT_IN 0
-#define IN_OUT 1
+layout(constant_id = 6) const uint TILE = 1;	 /* rows a lane computes at once */
 
 #define STEP_BIAS     1u
 #define STEP_PRE      2u
@@ -20,11 +16,6 @@ layout(constant_id = 6) const uint TILE = 1;	 /* rows a lane computes */
 #define STEP_RESIDUAL 8u
 #define STEP_NORM_B   16u
 #define STEP_PARTIAL  32u /* y is the tensor of partial sums, nothing else is done */
-
-#define NORM_NONE     0
-#define NORM_LAYER    1
-#define NORM_RMS      2
-#define NORM_RMS_PLUS 3
 
 #include "activations.glsl"
 
@@ -35,23 +26,6 @@ layout(binding = 3) readonly buffer Bias { float bias[]; };
 layout(binding = 4) writeonly buffer Pre { float pre[]; };
 layout(binding = 5) readonly buffer BackPre { float back_pre[]; };
 layout(binding = 6) readonly buffer Residual { float residual[]; };
-layout(binding = 7) readonly buffer NormW { float norm_w[]; };
-layout(binding = 8) readonly buffer NormB { float norm_b[]; };
-
-/* Element k of the normalised row, from its value, its mean and 1 / its deviation. */
-float normalised(float value, uint k, float mean, float scale)
-{
-	if (NORM == NORM_NONE)
-		return value;
-	float w = norm_w[p.norm_w_shift + k];
-	if (NORM == NORM_RMS_PLUS)
-		w += 1.0;
-	float v = (value - mean) * scale * w;
-	if ((STEPS & STEP_NORM_B) != 0)
-		v += norm_b[p.norm_b_shift + k];
-	return v;
-}
-
 /* Everything after the product, for output [r, n]. */
 void finish(uint r, uint n, float v)
 {

@@ -1,4 +1,4 @@
-/* y = norm(x) W and what follows it, on any device: neither subgroups nor texel buffers,
+/* y = x W and what follows it, on any device: neither subgroups nor texel buffers,
  * any width, any alignment. A lane owns one column of y and TILE rows; a workgroup covers
  * 64 columns. Also the kernel for IN_OUT on GPUs, where neighbouring lanes read
  * neighbouring weights. */
@@ -8,9 +8,11 @@
 
 layout(local_size_x = 64) in;
 
+layout(constant_id = 0) const uint LAYOUT = 0; /* enum op_layout */
+#define OUT_IN 0
+
 layout(binding = 1) readonly buffer X { float x[]; };
 layout(binding = 2) readonly buffer W { uint w[]; };
-layout(binding = 9) readonly buffer Stats { float stats[]; }; /* [rows, 2]: mean, 1 / deviation */
 
 const uint MAX_TILE = 8;
 
@@ -25,24 +27,17 @@ void main()
 	if (column >= p.n_count)
 		return;
 	uint r0 = gl_WorkGroupID.y * TILE;
-	float sum[MAX_TILE], mean[MAX_TILE], scale[MAX_TILE];
-	for (uint t = 0; t < TILE; t++) {
-		uint r = min(r0 + t, p.rows - 1);
+	float sum[MAX_TILE];
+	for (uint t = 0; t < TILE; t++)
 		sum[t] = 0.0;
-		mean[t] = NORM != NORM_NONE ? stats[2 * r] : 0.0;
-		scale[t] = NORM != NORM_NONE ? stats[2 * r + 1] : 1.0;
-	}
 	uint begin = gl_WorkGroupID.z * p.k_part;
 	uint end = min(begin + p.k_part, p.k_count);
 	uint at = p.w_shift + (LAYOUT == OUT_IN ? column * p.k + p.k_first + begin : begin * p.n + column);
 	uint stride = LAYOUT == OUT_IN ? 1 : p.n;
 	for (uint i = begin; i < end; i++, at += stride) {
-		float weight = weight(at);
-		uint k = p.k_first + i;
-		for (uint t = 0; t < TILE; t++) {
-			uint r = min(r0 + t, p.rows - 1);
-			sum[t] += weight * normalised(x[r * p.k + k], k, mean[t], scale[t]);
-		}
+		float wi = weight(at);
+		for (uint t = 0; t < TILE; t++)
+			sum[t] += wi * x[min(r0 + t, p.rows - 1) * p.k + p.k_first + i];
 	}
 	for (uint t = 0; t < TILE; t++)
 		if (r0 + t < p.rows)

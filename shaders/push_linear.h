@@ -17,17 +17,21 @@ struct push_linear {
 	uint n_first, n_count;
 	uint k_first, k_count;
 	uint part, parts;
-	uint k_part; /* inner indices of each of the parts that one dispatch makes (groups in z) */
-	uint x_shift, w_shift, bias_shift, norm_w_shift, norm_b_shift;
+	uint k_part;	 /* inner indices of each of the parts that one dispatch makes (groups in z) */
+	uint tiles;	 /* of columns; what a tile is depends on the kernel */
+	uint tiles_each; /* tiles of a workgroup (groups in x) */
+	uint rows_each;	 /* rows of a workgroup (groups in y) */
+	uint w_shift, bias_shift;
 	float norm_eps;
 };
 PUSH_ASSERT(push_linear)
 
-struct push_row_stats {
+struct push_linear_norm {
 	uint rows, k;
+	uint w_shift, b_shift;
 	float eps;
 };
-PUSH_ASSERT(push_row_stats)
+PUSH_ASSERT(push_linear_norm)
 
 /* Weights of any size in up to 8 windows: row j of w is row j - first_row of this
  * dispatch's windows, window_rows to each; rows outside of them belong to another dispatch. */

@@ -1,17 +1,21 @@
-/* stats [R, 2] of x [R, K]: mean and 1 / sqrt(var + eps) (layer norm), or 0 and
- * 1 / sqrt(mean x^2 + eps). A workgroup takes a row; two passes, so that a large mean
- * costs no digits of the variance. */
+/* out [R, K] = norm(x), what op_linear multiplies where its kernel does not normalise by
+ * itself. A workgroup takes a row; two passes, so that a large mean costs no digits of
+ * the variance. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "push_linear.h"
+#include "norms.glsl"
 
 layout(local_size_x = 64) in;
 
-layout(constant_id = 0) const uint LAYER = 0; /* 1: subtract the mean */
+layout(constant_id = 0) const uint NORM = NORM_LAYER;
+layout(constant_id = 1) const uint HAS_B = 0;
 
-layout(push_constant) uniform Push { push_row_stats p; };
-layout(binding = 0) writeonly buffer Stats { float stats[]; };
+layout(push_constant) uniform Push { push_linear_norm p; };
+layout(binding = 0) writeonly buffer Out { float result[]; };
 layout(binding = 1) readonly buffer X { float x[]; };
+layout(binding = 2) readonly buffer NormW { float norm_w[]; };
+layout(binding = 3) readonly buffer NormB { float norm_b[]; };
 
 shared float sums[64];
 
@@ -34,7 +38,7 @@ void main()
 	uint lane = gl_LocalInvocationID.x;
 	for (uint r = gl_WorkGroupID.x; r < p.rows; r += gl_NumWorkGroups.x) {
 		float mean = 0.0;
-		if (LAYER != 0) {
+		if (NORM == NORM_LAYER) {
 			float v = 0.0;
 			for (uint k = lane; k < p.k; k += 64)
 				v += x[r * p.k + k];
@@ -46,9 +50,12 @@ void main()
 			v += d * d;
 		}
 		float scale = inversesqrt(total(v) / float(p.k) + p.eps);
-		if (lane == 0) {
-			stats[2 * r] = mean;
-			stats[2 * r + 1] = scale;
+		for (uint k = lane; k < p.k; k += 64) {
+			float w = norm_w[p.w_shift + k];
+			if (NORM == NORM_RMS_PLUS)
+				w += 1.0;
+			float y = (x[r * p.k + k] - mean) * scale * w;
+			result[r * p.k + k] = HAS_B != 0 ? y + norm_b[p.b_shift + k] : y;
 		}
 	}
 }

@@ -1,0 +1,92 @@
+/* What the kernels for CPU devices share. There a workgroup is one subgroup of SUBGROUP
+ * lanes (vector code of one thread), texel fetches are the fast loads and a shuffle by a
+ * uniform index is one instruction; see the measurements in compute/ops_linear.c.
+ * x and the norm's weights are read as texels of 4 floats (K is a multiple of 4), w as
+ * texels of PER_TEXEL elements. w may start SHIFT elements behind a texel's start. */
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_KHR_shader_subgroup_shuffle : require
+#include "linear.glsl"
+#include "norms.glsl"
+
+layout(local_size_x_id = 0) in;
+layout(constant_id = 0) const uint SUBGROUP = 8;
+layout(constant_id = 7) const uint SHIFT = 0;
+
+layout(binding = 1) uniform samplerBuffer x;
+#ifdef HALF
+layout(binding = 2) uniform usamplerBuffer w;
+#define PER_TEXEL 8u
+#define QUADS	  2u /* groups of 4 elements in a texel */
+#else
+layout(binding = 2) uniform samplerBuffer w;
+#define PER_TEXEL 4u
+#define QUADS	  1u
+#endif
+layout(binding = 7) uniform samplerBuffer norm_w;
+layout(binding = 8) uniform samplerBuffer norm_b;
+
+#define lane gl_SubgroupInvocationID
+
+void fetch_weights(out vec4 quads[QUADS], uint texel)
+{
+#ifdef HALF
+	uvec4 t = texelFetch(w, int(texel));
+	if (DTYPE == DTYPE_BF16) {
+		uvec4 even = t << 16, odd = t & 0xffff0000u;
+		quads[0] = uintBitsToFloat(uvec4(even.x, odd.x, even.y, odd.y));
+		quads[1] = uintBitsToFloat(uvec4(even.z, odd.z, even.w, odd.w));
+	} else {
+		quads[0] = vec4(unpackHalf2x16(t.x), unpackHalf2x16(t.y));
+		quads[1] = vec4(unpackHalf2x16(t.z), unpackHalf2x16(t.w));
+	}
+#else
+	quads[0] = texelFetch(w, int(texel));
+#endif
+}
+
+/* Mean and 1 / deviation of the row, which the kernels with a norm have only one of. */
+float norm_mean = 0.0, norm_scale = 1.0;
+
+float subgroup_total(float v)
+{
+	float sum = 0.0;
+	for (uint i = 0; i < SUBGROUP; i++)
+		sum += subgroupShuffle(v, i);
+	return sum;
+}
+
+void measure_row()
+{
+	if (NORM == NORM_NONE)
+		return;
+	uint quads = p.k / 4;
+	if (NORM == NORM_LAYER) {
+		vec4 sum = vec4(0.0);
+		for (uint q = lane; q < quads; q += SUBGROUP)
+			sum += texelFetch(x, int(q));
+		norm_mean = subgroup_total(sum.x + sum.y + sum.z + sum.w) / float(p.k);
+	}
+	vec4 sum = vec4(0.0);
+	for (uint q = lane; q < quads; q += SUBGROUP) {
+		vec4 d = texelFetch(x, int(q)) - norm_mean;
+		sum += d * d;
+	}
+	norm_scale = inversesqrt(subgroup_total(sum.x + sum.y + sum.z + sum.w) / float(p.k) + p.norm_eps);
+}
+
+/* Elements 4q to 4q+3 of row r of x, normalised; 0 outside. */
+vec4 fetch_x(uint r, uint q)
+{
+	uint quads = p.k / 4;
+	uint inside = min(q, quads - 1); /* q may also have wrapped below 0 */
+	vec4 v = texelFetch(x, int(r * quads + inside));
+	if (NORM != NORM_NONE) {
+		vec4 weights = texelFetch(norm_w, int(inside));
+		if (NORM == NORM_RMS_PLUS)
+			weights += 1.0;
+		v = (v - norm_mean) * norm_scale * weights;
+		if ((STEPS & STEP_NORM_B) != 0)
+			v += texelFetch(norm_b, int(inside));
+	}
+	return q < quads ? v : vec4(0.0);
+}
