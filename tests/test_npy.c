@@ -351,6 +351,83 @@ static void test_npz(void **state)
 	strbuf_done(&a.bytes);
 }
 
+/* One stored member with all sizes and offsets in zip64 fields, as files over 4 GiB
+ * have them. `wrong` (if not 0) is added to the size in the directory. */
+static char *write_zip64(uint64_t wrong)
+{
+	static const float data[] = {7, 8};
+	struct strbuf content = {0}, b = {0};
+	image_add(&content, 1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", data, sizeof data);
+	uint32_t crc = (uint32_t)crc32(0, (const Bytef *)content.data, (uInt)content.length);
+	for (int entry = 0; entry < 2; entry++) {
+		if (entry)
+			strbuf_add(&b, "PK\1\2\55\0\55\0\0\0\0\0\0\0\0\0", 16);
+		else
+			strbuf_add(&b, "PK\3\4\55\0\0\0\0\0\0\0\0\0", 14);
+		put(&b, crc, 4);
+		put(&b, 0xffffffffffffffff, 8);
+		put(&b, 5, 2);
+		put(&b, entry ? 28 : 20, 2);
+		if (entry) {
+			put(&b, 0, 8);
+			put(&b, 0, 2);
+			put(&b, 0xffffffff, 4);
+		}
+		strbuf_add_string(&b, "w.npy");
+		put(&b, 1, 2);
+		put(&b, entry ? 24 : 16, 2);
+		put(&b, content.length + (entry ? wrong : 0), 8);
+		put(&b, content.length + (entry ? wrong : 0), 8);
+		if (entry)
+			put(&b, 0, 8);
+		else
+			strbuf_add(&b, content.data, content.length);
+	}
+	size_t directory = 30 + 5 + 20 + content.length, end64 = b.length;
+	strbuf_add(&b, "PK\6\6", 4);
+	put(&b, 44, 8);
+	put(&b, 0x2d002d, 4);
+	put(&b, 0, 8);
+	put(&b, 1, 8);
+	put(&b, 1, 8);
+	put(&b, end64 - directory, 8);
+	put(&b, directory, 8);
+	strbuf_add(&b, "PK\6\7\0\0\0\0", 8);
+	put(&b, end64, 8);
+	put(&b, 1, 4);
+	strbuf_add(&b, "PK\5\6\0\0\0\0", 8);
+	put(&b, 0xffffffffffffffff, 8);
+	put(&b, 0xffffffff, 4);
+	put(&b, 0, 2);
+	char *path = scratch_file("64.npz", b.data, b.length);
+	strbuf_done(&content);
+	strbuf_done(&b);
+	return path;
+}
+
+static void test_zip64(void **state)
+{
+	(void)state;
+	char *path = write_zip64(0);
+	struct npz *npz;
+	struct array_view view;
+	struct error error;
+	if (npz_open(&npz, path, &error) || npz_load(npz, 0, &view, &error))
+		fail_msg("%s", error.text);
+	float out[2];
+	array_view_read_float(&view, out);
+	assert_true(out[0] == 7 && out[1] == 8);
+	npz_close(&npz);
+	free(path);
+	static const uint64_t wrongs[] = {1, 1000000, 0x7fffffffffffff00, 0xffffffffffffff00};
+	for (size_t i = 0; i < ARRAY_LEN(wrongs); i++) {
+		path = write_zip64(wrongs[i]);
+		assert_int_equal(load_all(path, &error), STATUS_INVALID);
+		assert_true(scratch_says(error.text, "size mismatch"));
+		free(path);
+	}
+}
+
 static void test_golden_bad(void **state)
 {
 	(void)state;
@@ -386,9 +463,10 @@ static void test_golden_bad(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_read), cmocka_unit_test(test_scalar_empty_and_fractions),
-		cmocka_unit_test(test_bad),  cmocka_unit_test(test_write),
-		cmocka_unit_test(test_npz),  cmocka_unit_test(test_golden_bad),
+		cmocka_unit_test(test_read),	   cmocka_unit_test(test_scalar_empty_and_fractions),
+		cmocka_unit_test(test_bad),	   cmocka_unit_test(test_write),
+		cmocka_unit_test(test_npz),	   cmocka_unit_test(test_zip64),
+		cmocka_unit_test(test_golden_bad),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -487,6 +487,84 @@ static void test_description(void **state)
 	}
 }
 
+/* One folder of another format: its tensors and configuration, and what the SAE gives
+ * for x = (1.25, 0.75) by hand. */
+static void check_layout(const char *folder, const char *weights, struct writer *w, const char *config, const char *cfg,
+			 enum sae_format format, const double expected_z[3], const double expected_y[2])
+{
+	static const double x[2] = {1.25, 0.75};
+	char *name = path_join(folder, weights);
+	free(writer_end(w, name));
+	free(name);
+	name = path_join(folder, config);
+	free(scratch_file(name, cfg, strlen(cfg)));
+	free(name);
+	char *path = scratch_path(folder);
+	struct sae_spec spec;
+	struct error error;
+	double z[3], y[2];
+	if (sae_file_open(&spec, path, NULL, &error) || sae_file_load(&spec, &error))
+		fail_msg("%s", error.text);
+	assert_int_equal(spec.format, format);
+	sae_reference_encode(&spec, 1, x, z, NULL);
+	sae_reference_decode(&spec, 1, x, z, y);
+	for (int i = 0; i < 3; i++)
+		if (!(fabs(z[i] - expected_z[i]) < 1e-6))
+			fail_msg("%s: z[%d] is %g, not %g", folder, i, z[i], expected_z[i]);
+	for (int i = 0; i < 2; i++)
+		if (!(fabs(y[i] - expected_y[i]) < 1e-6))
+			fail_msg("%s: y[%d] is %g, not %g", folder, i, y[i], expected_y[i]);
+	sae_spec_done(&spec);
+	free(path);
+}
+
+static void test_layouts(void **state)
+{
+	(void)state;
+	static const float encoder[] = {1, 0, /**/ 0, 2, /**/ -1, 1}; /* [F, d] */
+	static const float decoder[] = {1, 0, 3, /**/ 0, 1, 4};	      /* [d, F] */
+	static const float skip[] = {1, 2, 3, 4};
+	struct writer w = {0};
+
+	writer_add(&w, "encoder.weight", 2, 3, 2, encoder);
+	writer_add(&w, "encoder.bias", 1, 3, 0, tiny_b_enc);
+	writer_add(&w, "W_dec", 2, 3, 2, tiny_W_dec);
+	writer_add(&w, "b_dec", 1, 2, 0, tiny_b_dec);
+	check_layout("s1/layers.3", "sae.safetensors", &w, "cfg.json", "{\"k\":1,\"num_latents\":3,\"d_in\":2}",
+		     SAE_SPARSIFY, (double[]){1.5, 0, 0}, (double[]){1.75, -0.25});
+
+	/* h = (1.75, 0.5, -0.5); x W_skip^T = (2.75, 6.75) */
+	writer_add(&w, "encoder.weight", 2, 3, 2, encoder);
+	writer_add(&w, "encoder.bias", 1, 3, 0, tiny_b_enc);
+	writer_add(&w, "W_dec", 2, 3, 2, tiny_W_dec);
+	writer_add(&w, "b_dec", 1, 2, 0, tiny_b_dec);
+	writer_add(&w, "W_skip", 2, 2, 2, skip);
+	check_layout("s2/layers.3.mlp", "sae.safetensors", &w, "cfg.json",
+		     "{\"k\":1,\"num_latents\":3,\"d_in\":2,\"transcode\":true,\"skip_connection\":true}", SAE_SPARSIFY,
+		     (double[]){1.75, 0, 0}, (double[]){4.75, 6.5});
+
+	/* x A = (3.5, 5.5) */
+	writer_add(&w, "w_enc", 2, 2, 3, tiny_W_enc);
+	writer_add(&w, "w_dec", 2, 3, 2, tiny_W_dec);
+	writer_add(&w, "b_enc", 1, 3, 0, tiny_b_enc);
+	writer_add(&w, "b_dec", 1, 2, 0, tiny_b_dec);
+	writer_add(&w, "threshold", 1, 3, 0, (float[]){0.5f, 0.25f, 1});
+	writer_add(&w, "affine_skip_connection", 2, 2, 2, skip);
+	check_layout("transcoder/layer_7_width_16k_l0_small_affine", "params.safetensors", &w, "config.json",
+		     "{\"architecture\":\"jump_relu\"}", SAE_GEMMA_SCOPE_2, (double[]){1.75, 0.5, 0},
+		     (double[]){5.5, 5.75});
+
+	/* s_in = 2, s_out = 4; decoder norms after the scales (0.5, 0.5, 2.5): h = (0.75, 0.5, -1.25) */
+	writer_add(&w, "encoder.weight", 2, 3, 2, encoder);
+	writer_add(&w, "encoder.bias", 1, 3, 0, tiny_b_enc);
+	writer_add(&w, "decoder.weight", 2, 2, 3, decoder);
+	writer_add(&w, "decoder.bias", 1, 2, 0, tiny_b_dec);
+	check_layout("llama", "checkpoints/final.safetensors", &w, "hyperparams.json",
+		     "{\"act_fn\":\"jumprelu\",\"jump_relu_threshold\":0.6,\"norm_activation\":\"dataset-wise\","
+		     "\"dataset_average_activation_norm\":{\"in\":0.70710678118654752,\"out\":0.35355339059327376}}",
+		     SAE_LLAMA_SCOPE, (double[]){0.75, 0, 0}, (double[]){0.8125, -0.0625});
+}
+
 /* OpenMOSS gates on h n against theta: h just at or below theta / n is off, the next
  * float above is on, wherever theta / n falls between two floats. */
 static void test_gate_norm_rounding(void **state)
@@ -636,10 +714,15 @@ static void test_gradients(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_tiny),	    cmocka_unit_test(test_tiny_refused),
-		cmocka_unit_test(test_description), cmocka_unit_test(test_gradients),
-		cmocka_unit_test(test_list),	    cmocka_unit_test(test_gate_norm_rounding),
-		cmocka_unit_test(test_golden),	    cmocka_unit_test(test_golden_bad),
+		cmocka_unit_test(test_tiny),
+		cmocka_unit_test(test_tiny_refused),
+		cmocka_unit_test(test_description),
+		cmocka_unit_test(test_gradients),
+		cmocka_unit_test(test_list),
+		cmocka_unit_test(test_layouts),
+		cmocka_unit_test(test_gate_norm_rounding),
+		cmocka_unit_test(test_golden),
+		cmocka_unit_test(test_golden_bad),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
