@@ -106,9 +106,9 @@ char *desk_command_text(const struct desk *desk, const char *verb, bool clamps)
 		strbuf_add_string(&b, session->chat ? " --chat --text " : " --text ");
 		add_quoted(&b, session->prompt_text);
 	}
-	if (session->has_objective) {
+	for (int i = 0; session->has_objective && i < session->objective.count; i++) {
 		strbuf_add_string(&b, " --objective ");
-		add_quoted(&b, session->objective.text);
+		add_quoted(&b, session->objective.specs[i]);
 	}
 	if (clamps && session_has_clamps(session)) {
 		char *text = session_clamps_command(session);
@@ -135,6 +135,20 @@ void desk_log(struct desk *desk, const char *command, bool clamps, const char *f
 	mem_reserve((void **)&desk->log, &desk->log_capacity, desk->log_count + 1, sizeof *desk->log);
 	desk->log[desk->log_count++] =
 		(struct snapshot_log){desk_command_text(desk, command, clamps), mem_strdup(shown)};
+}
+
+void desk_log_export(struct desk *desk, const char *format, bool redact, const char *path)
+{
+	struct strbuf b = {0};
+	char shown[200];
+	strbuf_add_string(&b, "rebound export ");
+	add_quoted(&b, desk->run.path);
+	strbuf_printf(&b, " --format %s%s --out ", format, redact ? " --redact" : "");
+	add_quoted(&b, path);
+	text_printable(shown, sizeof shown, path, strlen(path));
+	mem_reserve((void **)&desk->log, &desk->log_capacity, desk->log_count + 1, sizeof *desk->log);
+	desk->log[desk->log_count++] = (struct snapshot_log){strbuf_take(&b), mem_printf("written to %s", shown)};
+	desk_notice(desk, "%s is written", shown);
 }
 
 enum flip_state desk_flip(bool base, bool clamped, bool recovered)

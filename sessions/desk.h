@@ -123,6 +123,8 @@ void desk_notice(struct desk *desk, const char *format, ...) PRINTF_LIKE(2, 3);
  * its own options; model, SAEs, prompt, clamps are put around it. */
 void desk_log(struct desk *desk, const char *command, bool clamps, const char *format, ...) PRINTF_LIKE(4, 5);
 /* "rebound VERB --prompt ... [--clamp ...]"; a new string. */
+/* Notes the export of the current run's session. */
+void desk_log_export(struct desk *desk, const char *format, bool redact, const char *path);
 char *desk_command_text(const struct desk *desk, const char *verb, bool clamps);
 
 /* Brings base and clamped runs up to date for the selected prompt. */
@@ -147,6 +149,8 @@ void desk_run_stop(struct desk *desk); /* writes the end of the journal, forgets
 enum status WARN_UNUSED desk_run_show(struct desk *desk, int64_t step, struct error *error);
 enum status WARN_UNUSED desk_run_decompose(struct desk *desk, struct error *error);
 enum status WARN_UNUSED desk_generate(struct desk *desk, int64_t tokens, struct error *error);
+/* "FORMAT PATH [redact]": the current run's session as a file (export.h). */
+enum status WARN_UNUSED desk_export(struct desk *desk, const char *text, struct error *error);
 enum status WARN_UNUSED desk_note(struct desk *desk, const char *text, struct error *error);
 
 /* desk_snapshot.c: a new value; worker.c owns it from then on. */

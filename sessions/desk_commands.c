@@ -53,6 +53,8 @@ static enum status select_prompt(struct desk *desk, const struct command *comman
 	desk->prompt = (int)index;
 	free(desk->session->prompt_id);
 	desk->session->prompt_id = mem_strdup(p->id);
+	free(desk->session->prompts_path);
+	desk->session->prompts_path = desk->prompts.path ? mem_strdup(desk->prompts.path) : NULL;
 	for (int i = 0; i < desk->objective_count; i++)
 		free(desk->objectives[i]);
 	desk->objective_count = prompt_objectives(p, desk->objectives, 8);
@@ -528,6 +530,11 @@ static enum status note(struct desk *desk, const struct command *command, struct
 	return desk_note(desk, command->text, error);
 }
 
+static enum status run_export(struct desk *desk, const struct command *command, struct error *error)
+{
+	return desk_export(desk, command->text, error);
+}
+
 static enum status line(struct desk *desk, const struct command *command, struct error *error)
 {
 	/* "clamp LAYER:F,F=MODE" as on the command line; the screens know the rest themselves. */
@@ -587,6 +594,7 @@ void desk_command(struct desk *desk, const struct command *command)
 		[COMMAND_FORK] = fork_run,
 		[COMMAND_SETTING] = set_setting,
 		[COMMAND_DECOMPOSE] = run_decompose,
+		[COMMAND_EXPORT] = run_export,
 		[COMMAND_NOTE] = note,
 		[COMMAND_LINE] = line,
 	};

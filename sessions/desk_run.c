@@ -27,7 +27,7 @@ static void open_journal(struct desk *desk, const float *start)
 	char *verb = mem_printf("recover %s", options);
 	char *command = desk_command_text(desk, verb, true);
 	enum status status = desk->options.journal
-				     ? journal_create(&run->journal, desk->options.journal, true, &error)
+				     ? journal_create_beside(&run->journal, desk->options.journal, &error)
 				     : journal_create_default(&run->journal,
 							      session->prompt_id ? session->prompt_id : "text", &error);
 	if (status == STATUS_OK)

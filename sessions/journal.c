@@ -85,6 +85,30 @@ enum status journal_create(struct journal **out, const char *path, bool replace,
 	return status == STATUS_NOTHING ? STATUS_INVALID : status;
 }
 
+/* The first of STEM.jsonl, STEM-2.jsonl and so on that is not there yet. */
+static enum status create_numbered(struct journal **out, const char *stem, int stem_length, const char *ending,
+				   struct error *error)
+{
+	enum status status = STATUS_NOTHING;
+	for (int n = 1; status == STATUS_NOTHING && n <= 1000; n++) {
+		char number[16] = "";
+		if (n > 1)
+			snprintf(number, sizeof number, "-%d", n);
+		char *path = mem_printf("%.*s%s%s", stem_length, stem, number, ending);
+		status = open_new(out, path, NULL, error);
+		free(path);
+	}
+	return status == STATUS_NOTHING ? STATUS_INVALID : status;
+}
+
+enum status journal_create_beside(struct journal **out, const char *path, struct error *error)
+{
+	const char *base = path_base(path), *dot = strrchr(base, '.');
+	*out = NULL;
+	int stem = (int)(dot && dot > base ? dot - path : (ptrdiff_t)strlen(path));
+	return create_numbered(out, path, stem, path + stem, error);
+}
+
 /* Letters, digits, '.', '_' and '-' of the tag. */
 static char *safe_tag(const char *tag)
 {
@@ -115,16 +139,10 @@ enum status journal_create_default(struct journal **out, const char *tag, struct
 	if (localtime_r(&now, &local))
 		strftime(date, sizeof date, "%Y%m%d-%H%M%S", &local);
 	char *safe = safe_tag(tag);
-	for (int n = 1; status == STATUS_OK && !*out; n++) {
-		char number[16] = "";
-		if (n > 1)
-			snprintf(number, sizeof number, "-%d", n);
-		char *path = mem_printf("%s/%s-%s%s.jsonl", folder, date, safe, number);
-		status = open_new(out, path, NULL, error);
-		free(path);
-		if (status == STATUS_NOTHING)
-			status = n < 1000 ? STATUS_OK : STATUS_INVALID;
-	}
+	char *stem = mem_printf("%s/%s-%s", folder, date, safe);
+	if (status == STATUS_OK)
+		status = create_numbered(out, stem, (int)strlen(stem), ".jsonl", error);
+	free(stem);
 	free(safe);
 	free(folder);
 	return status;

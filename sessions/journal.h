@@ -19,6 +19,8 @@ struct journal;
 /* Starts one at `path`. If a file is there already: with `replace` the old one stays as it
  * is until journal_close puts the new one in its place; otherwise it is an error. */
 enum status WARN_UNUSED journal_create(struct journal **out, const char *path, bool replace, struct error *error);
+/* Starts one at `path`, or, where a file is there already, at NAME-2.jsonl and so on. */
+enum status WARN_UNUSED journal_create_beside(struct journal **out, const char *path, struct error *error);
 /* Starts one under the user's state folder, named by date, time and `tag`. */
 enum status WARN_UNUSED journal_create_default(struct journal **out, const char *tag, struct error *error);
 /* Goes on with one; a file that ends within a line is refused. */

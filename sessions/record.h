@@ -95,7 +95,8 @@ struct record_run {
 	char *objectives[OBJECTIVE_MAX_TERMS];
 	int objective_count;
 	struct recovery_settings settings;
-	char *start; /* array that delta starts from; NULL: zero */
+	char probes_sha256[65]; /* of settings.probes_file */
+	char *start;		/* array that delta starts from; NULL: zero */
 	char start_sha256[65];
 
 	struct record_state base, clamped, recovered;

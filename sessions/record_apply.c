@@ -158,6 +158,14 @@ static enum status set_up(struct session *session, const struct record_run *run,
 					       error);
 	if (status == STATUS_OK)
 		status = settings_copy(&session->settings, &run->settings);
+	if (status == STATUS_OK && run->settings.probes_file && *run->probes_sha256) {
+		char sum[65];
+		status = file_sha256(sum, run->settings.probes_file, error);
+		if (status == STATUS_OK && strcmp(sum, run->probes_sha256) != 0)
+			status = error_set(error, STATUS_INVALID,
+					   "the probes in '%s' are not those it was recorded with",
+					   run->settings.probes_file);
+	}
 	return status;
 }
 

@@ -273,6 +273,16 @@ static enum status read_settings(const struct reader *r, struct record_run *run)
 	return STATUS_OK;
 }
 
+/* A file beside the journal: no path leads out of its folder. */
+static enum status read_array_name(const struct reader *r, const char *key, char **out)
+{
+	enum status status = get_string(r, r->json, key, out);
+	if (status == STATUS_OK && *out && (strchr(*out, '/') || (*out)[0] == '.' || !**out))
+		status = error_set(r->error, STATUS_INVALID, "%s: \"%s\" is not the name of a file beside the session",
+				   r->what, key);
+	return status;
+}
+
 static enum status read_setup(const struct reader *r)
 {
 	struct record *record = r->record;
@@ -298,7 +308,9 @@ static enum status read_setup(const struct reader *r)
 	if (status == STATUS_OK)
 		status = read_settings(r, run);
 	if (status == STATUS_OK)
-		status = get_string(r, r->json, "start", &run->start);
+		status = read_sha256(r, r->json, "probes_sha256", run->probes_sha256);
+	if (status == STATUS_OK)
+		status = read_array_name(r, "start", &run->start);
 	if (status == STATUS_OK)
 		status = read_sha256(r, r->json, "start_sha256", run->start_sha256);
 	return status;
@@ -398,16 +410,6 @@ static enum status read_step(const struct reader *r)
 	if ((step & (step - 1)) == 0)
 		run->history = mem_resize(run->history, (size_t)step * 2 + 1, sizeof *run->history);
 	return read_fields(r, r->json, record_step_fields, &run->history[run->steps++]);
-}
-
-/* A file beside the journal: no path leads out of its folder. */
-static enum status read_array_name(const struct reader *r, const char *key, char **out)
-{
-	enum status status = get_string(r, r->json, key, out);
-	if (status == STATUS_OK && *out && (strchr(*out, '/') || (*out)[0] == '.' || !**out))
-		status = error_set(r->error, STATUS_INVALID, "%s: \"%s\" is not the name of a file beside the session",
-				   r->what, key);
-	return status;
 }
 
 static enum status read_end(const struct reader *r)

@@ -169,6 +169,25 @@ static enum status add_array(cJSON *json, const char *key, const struct journal 
 	return status;
 }
 
+/* All of them by their options' names; a file of probes by its full path and its sum. */
+static enum status add_settings(cJSON *json, const struct recovery_settings *settings, struct error *error)
+{
+	cJSON *object = cJSON_AddObjectToObject(json, "settings");
+	for (const struct setting_name *s = setting_names; s->name; s++) {
+		bool probes = strcmp(s->name, "probes-file") == 0 && settings->probes_file;
+		char *value = probes ? absolute(settings->probes_file) : settings_get(settings, s->name);
+		journal_add_string(object, s->name, value);
+		free(value);
+	}
+	if (!settings->probes_file)
+		return STATUS_OK;
+	char sum[65];
+	enum status status = file_sha256(sum, settings->probes_file, error);
+	if (status == STATUS_OK)
+		cJSON_AddStringToObject(json, "probes_sha256", sum);
+	return status;
+}
+
 enum status record_write_setup(struct journal *journal, const struct session *session, const float *start, int64_t rows,
 			       const char *start_kind, struct error *error)
 {
@@ -183,19 +202,14 @@ enum status record_write_setup(struct journal *journal, const struct session *se
 	cJSON *objectives = cJSON_AddArrayToObject(json, "objectives");
 	for (int i = 0; session->has_objective && i < session->objective.count; i++)
 		cJSON_AddItemToArray(objectives, cJSON_CreateString(session->objective.specs[i]));
-	cJSON *settings = cJSON_AddObjectToObject(json, "settings");
-	for (const struct setting_name *s = setting_names; s->name; s++) {
-		char *value = settings_get(&session->settings, s->name);
-		journal_add_string(settings, s->name, value);
-		free(value);
-	}
-	if (start) {
+	enum status status = add_settings(json, &session->settings, error);
+	if (status == STATUS_OK && start) {
 		int64_t shape[] = {rows, session->model.arch.d};
-		enum status status = add_array(json, "start", journal, start_kind, start, 2, shape, error);
-		if (status) {
-			cJSON_Delete(json);
-			return status;
-		}
+		status = add_array(json, "start", journal, start_kind, start, 2, shape, error);
+	}
+	if (status) {
+		cJSON_Delete(json);
+		return status;
 	}
 	return journal_event(journal, json, error);
 }

@@ -103,6 +103,22 @@ static void test_replace(void **state)
 	free(path);
 }
 
+static void test_beside(void **state)
+{
+	(void)state;
+	struct error error = {0};
+	struct journal *a, *b;
+	char *path = scratch_path("beside.d/a.jsonl");
+	expect_ok(journal_create_beside(&a, path, &error), &error);
+	expect_ok(journal_create_beside(&b, path, &error), &error);
+	assert_string_equal(journal_path(a), path);
+	assert_string_equal(path_base(journal_path(b)), "a-2.jsonl");
+	expect_ok(journal_close(&a, &error), &error);
+	expect_ok(journal_close(&b, &error), &error);
+	assert_int_equal(journal_create_beside(&a, "/nowhere/at/all.jsonl", &error), STATUS_INVALID);
+	free(path);
+}
+
 static void test_check(void **state)
 {
 	(void)state;
@@ -254,7 +270,7 @@ int main(void)
 		cmocka_unit_test(test_append_only),    cmocka_unit_test(test_replace),
 		cmocka_unit_test(test_check),	       cmocka_unit_test(test_full_disk),
 		cmocka_unit_test(test_default_folder), cmocka_unit_test(test_numbers),
-		cmocka_unit_test(test_sums),
+		cmocka_unit_test(test_sums),	       cmocka_unit_test(test_beside),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

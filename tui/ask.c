@@ -176,6 +176,11 @@ void choose_open(struct workbench *wb, enum choice choice)
 		chooser_add(c, "csv", "a row a step");
 		chooser_add(c, "json redacted", "identifiers, labels and numbers only");
 		chooser_add(c, "csv redacted", "identifiers, labels and numbers only");
+		chooser_add(c, "md", "a report");
+		chooser_add(c, "md redacted", "identifiers, labels and numbers only");
+		chooser_add(c, "latex", "tables");
+		chooser_add(c, "svg", "a figure");
+		chooser_add(c, "pdf", "a figure");
 		break;
 	}
 }

@@ -128,7 +128,7 @@ static void offer_arguments(const struct workbench *wb, const char *verb, const 
 			    struct strbuf *matches)
 {
 	static const char *const modes[] = {"set:", "set-active:", "scale:", "scale-active:", "ablate", "floor:", NULL};
-	static const char *const formats[] = {"json", "csv", "redact", NULL};
+	static const char *const formats[] = {"json", "csv", "md", "latex", "svg", "pdf", "redact", NULL};
 	static const char *const treatments[] = {"keep", "drop", NULL};
 	static const char *const clamp_at[] = {"all", "prompt", "generated", NULL};
 	static const char *const delta_at[] = {"last", "answer", NULL};
