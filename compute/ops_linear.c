@@ -104,7 +104,7 @@ bool linear_kernel_fits(enum linear_kernel kernel, const struct device_info *inf
 	if (kernel == LINEAR_DOTS)
 		return true;
 	if (!device_fits_texel_kernels(info) || x.cols % 4 != 0 || w.cols % per_texel(w.dtype) != 0 ||
-	    !starts_at_texel(info, x) || tensor_bytes(x) / 16 > info->max_texel_elements)
+	    !starts_at_texel(info, x) || tensor_count(x) > info->max_texel_elements)
 		return false;
 	return kernel != LINEAR_SLABS || y.rows <= 2;
 }
@@ -298,18 +298,17 @@ static void record_storage_kernel(const struct job *job, struct block block, str
  * give each thread one run of workgroups. */
 static void deal(struct dispatch *d, struct push_linear *push, const struct job *job, int64_t tiles, int64_t tile)
 {
-	int64_t workers = count_workers(), groups, rows_each = job->y.rows;
+	int64_t workers = count_workers(), groups = least(tiles, 4 * workers), rows_each = job->y.rows;
 	if (job->choice.kernel == LINEAR_SLABS) {
 		/* Long runs of columns; as many as the shared memory holds sums for. */
-		int64_t room = SHARED_VECTORS / (job->info->subgroup_size * tile * (job->w.dtype == DTYPE_F32 ? 1 : 2));
+		int64_t quads = per_texel(job->w.dtype) / 4;
+		int64_t room = most(SHARED_VECTORS / (job->info->subgroup_size * tile * quads), 1);
 		int64_t each = ops_div_up(tiles, workers * ops_div_up(tiles, workers * room));
-		groups = ops_div_up(tiles, most(each, least(4, ops_div_up(tiles, 2))));
-	} else {
-		groups = least(tiles, 4 * workers);
-		/* Few columns: the rows are dealt out too. */
-		if (groups < 2 * workers)
-			rows_each = ops_div_up(ops_div_up(rows_each, ops_div_up(2 * workers, groups)), tile) * tile;
+		groups = ops_div_up(tiles, most(each, least(room, least(4, ops_div_up(tiles, 2)))));
 	}
+	/* Few columns: the rows are dealt out too. */
+	if (groups < workers)
+		rows_each = ops_div_up(ops_div_up(rows_each, ops_div_up(workers, groups)), tile) * tile;
 	push->tiles = (uint32_t)tiles;
 	push->tiles_each = (uint32_t)ops_div_up(tiles, groups);
 	push->rows_each = (uint32_t)rows_each;
@@ -342,7 +341,10 @@ static void record_texel_kernel(const struct job *job, struct block block, struc
 	enum linear_kernel kernel = job->choice.kernel;
 	uint32_t tile = tile_of(job->y.rows), shift, none;
 	int w_rows = job->choice.w_rows ? job->choice.w_rows : 2;
-	d.bindings[1] = ops_read_shifted(job->info, job->x, BINDING_TEXEL_RGBA32F, &none);
+	if (kernel == LINEAR_COLUMNS && half && tile > 4)
+		tile = 4; /* sums in registers: eight columns a lane */
+	d.bindings[1] = ops_read_shifted(job->info, job->x,
+					 kernel == LINEAR_COLUMNS ? BINDING_TEXEL_R32F : BINDING_TEXEL_RGBA32F, &none);
 	d.bindings[2] = ops_read_shifted(job->info, tensor_rows(job->w, block.first, block.count),
 					 half ? BINDING_TEXEL_RGBA32UI : BINDING_TEXEL_RGBA32F, &push.w_shift);
 	shift = push.w_shift % (uint32_t)per_texel(job->w.dtype);
@@ -387,7 +389,8 @@ static int64_t rows_that_fit(const struct job *job)
 static bool can_fuse_norm(const struct job *job)
 {
 	const struct op_linear *extra = &job->extra;
-	return !job->choice.norm_apart && job->y.rows == 1 && is_texel_kernel(job->choice.kernel) &&
+	return !job->choice.norm_apart && job->y.rows == 1 &&
+	       (job->choice.kernel == LINEAR_ROWS || job->choice.kernel == LINEAR_SLABS) &&
 	       starts_at_texel(job->info, extra->norm_w) && starts_at_texel(job->info, extra->norm_b);
 }
 

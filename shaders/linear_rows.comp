@@ -14,13 +14,13 @@ void fetch_chunk(out vec4 quads[QUADS], uint r, uint c)
 {
 	uint element = (c + lane) * PER_TEXEL - SHIFT; /* wraps below 0 for the first texel */
 	if (SHIFT % 4 == 0) {
-		for (uint i = 0; i < QUADS; i++)
+		UNROLL for (uint i = 0; i < QUADS; i++)
 			quads[i] = fetch_x(r, uint(int(element) >> 2) + i);
 		return;
 	}
 	uint q = uint(int(element) >> 2);
 	vec4 low = fetch_x(r, q);
-	for (uint i = 0; i < QUADS; i++) {
+	UNROLL for (uint i = 0; i < QUADS; i++) {
 		vec4 high = fetch_x(r, q + i + 1);
 		switch (SHIFT % 4) {
 		case 1: quads[i] = vec4(low.w, high.xyz); break;
@@ -44,17 +44,17 @@ float dot_ordered(vec4 a, vec4 b, float sum)
 void add_edge(inout float sum[ROWS_EACH * MAX_TILE], uint first[ROWS_EACH], uint r0, uint texel)
 {
 	uint element = texel * PER_TEXEL - SHIFT;
-	for (uint v = 0; v < ROWS_EACH; v++) {
+	UNROLL for (uint v = 0; v < ROWS_EACH; v++) {
 		vec4 weights[QUADS];
 		fetch_weights(weights, first[v] + texel);
-		for (uint i = 0; i < QUADS; i++)
-			for (uint e = 0; e < 4; e++)
+		UNROLL for (uint i = 0; i < QUADS; i++)
+			UNROLL for (uint e = 0; e < 4; e++)
 				if (element + 4 * i + e >= p.k)
 					weights[i][e] = 0.0;
-		for (uint t = 0; t < TILE; t++) {
+		UNROLL for (uint t = 0; t < TILE; t++) {
 			vec4 quads[QUADS];
 			fetch_chunk(quads, min(r0 + t, p.rows - 1), texel - lane);
-			for (uint i = 0; i < QUADS; i++)
+			UNROLL for (uint i = 0; i < QUADS; i++)
 				sum[v * MAX_TILE + t] = dot_ordered(weights[i], quads[i], sum[v * MAX_TILE + t]);
 		}
 	}
@@ -70,31 +70,31 @@ void main()
 	for (uint tile = gl_WorkGroupID.x * p.tiles_each; tile < tile_end; tile++) {
 		uint column = tile * SUBGROUP * ROWS_EACH + lane;
 		uint first[ROWS_EACH]; /* texel of each row of w */
-		for (uint v = 0; v < ROWS_EACH; v++)
+		UNROLL for (uint v = 0; v < ROWS_EACH; v++)
 			first[v] = (p.w_shift - SHIFT) / PER_TEXEL + min(column + v * SUBGROUP, p.n_count - 1) * texels;
 		for (uint r0 = gl_WorkGroupID.y * p.rows_each; r0 < row_end; r0 += TILE) {
 			float sum[ROWS_EACH * MAX_TILE];
-			for (uint i = 0; i < ROWS_EACH * MAX_TILE; i++)
+			UNROLL for (uint i = 0; i < ROWS_EACH * MAX_TILE; i++)
 				sum[i] = 0.0;
 			if (SHIFT != 0)
 				add_edge(sum, first, r0, 0);
 			for (uint c = begin; c < end; c += SUBGROUP) {
 				vec4 held[MAX_TILE * QUADS];
-				for (uint t = 0; t < TILE; t++) {
+				UNROLL for (uint t = 0; t < TILE; t++) {
 					vec4 quads[QUADS];
 					fetch_chunk(quads, min(r0 + t, p.rows - 1), c);
-					for (uint i = 0; i < QUADS; i++)
+					UNROLL for (uint i = 0; i < QUADS; i++)
 						held[t * QUADS + i] = quads[i];
 				}
 				uint most = min(SUBGROUP, end - c);
 				for (uint j = 0; j < most; j++) {
 					vec4 weights[ROWS_EACH][QUADS];
-					for (uint v = 0; v < ROWS_EACH; v++)
+					UNROLL for (uint v = 0; v < ROWS_EACH; v++)
 						fetch_weights(weights[v], first[v] + c + j);
-					for (uint t = 0; t < TILE; t++)
-						for (uint i = 0; i < QUADS; i++) {
+					UNROLL for (uint t = 0; t < TILE; t++)
+						UNROLL for (uint i = 0; i < QUADS; i++) {
 							vec4 values = subgroupShuffle(held[t * QUADS + i], j);
-							for (uint v = 0; v < ROWS_EACH; v++)
+							UNROLL for (uint v = 0; v < ROWS_EACH; v++)
 								sum[v * MAX_TILE + t] =
 									dot_ordered(weights[v][i], values, sum[v * MAX_TILE + t]);
 						}
@@ -102,8 +102,8 @@ void main()
 			}
 			if (SHIFT != 0)
 				add_edge(sum, first, r0, texels);
-			for (uint v = 0; v < ROWS_EACH; v++)
-				for (uint t = 0; t < TILE; t++)
+			UNROLL for (uint v = 0; v < ROWS_EACH; v++)
+				UNROLL for (uint t = 0; t < TILE; t++)
 					if (r0 + t < p.rows && column + v * SUBGROUP < p.n_count)
 						leave(r0 + t, p.n_first + column + v * SUBGROUP, sum[v * MAX_TILE + t], p.part);
 		}

@@ -27,17 +27,17 @@ void main()
 	uint tiles = min(p.tiles_each, p.tiles - first_tile);
 	uint first_texel = first_tile * SUBGROUP + lane;
 	for (uint tile = 0; tile < tiles; tile++)
-		for (uint t = 0; t < TILE; t++)
-			for (uint i = 0; i < QUADS; i++)
+		UNROLL for (uint t = 0; t < TILE; t++)
+			UNROLL for (uint i = 0; i < QUADS; i++)
 				sums[place(tile, t, i)] = vec4(0.0);
 	for (uint k0 = 0; k0 < p.k_count; k0 += SLAB) {
 		float values[SLAB * TILE];
-		for (uint t = 0; t < TILE; t++) {
+		UNROLL for (uint t = 0; t < TILE; t++) {
 			uint q = k0 / 4 + lane % SLAB_QUADS;
 			vec4 held = fetch_x(t, p.k_first / 4 + q);
-			for (uint j = 0; j < SLAB_QUADS; j++) {
+			UNROLL for (uint j = 0; j < SLAB_QUADS; j++) {
 				vec4 v = subgroupShuffle(held, j);
-				for (uint e = 0; e < 4; e++)
+				UNROLL for (uint e = 0; e < 4; e++)
 					values[t * SLAB + 4 * j + e] = k0 + 4 * j < p.k_count ? v[e] : 0.0;
 			}
 		}
@@ -46,26 +46,26 @@ void main()
 		for (uint tile = 0; tile < tiles; tile++) {
 			uint at = row + min(first_texel + tile * SUBGROUP, row_texels - 1);
 			vec4 sum[TILE * QUADS];
-			for (uint t = 0; t < TILE; t++)
-				for (uint i = 0; i < QUADS; i++)
+			UNROLL for (uint t = 0; t < TILE; t++)
+				UNROLL for (uint i = 0; i < QUADS; i++)
 					sum[t * QUADS + i] = sums[place(tile, t, i)];
-			for (uint j = 0; j < SLAB; j++) {
+			UNROLL for (uint j = 0; j < SLAB; j++) {
 				vec4 weights[QUADS];
 				fetch_weights(weights, at + min(j, last) * texels);
-				for (uint t = 0; t < TILE; t++)
-					for (uint i = 0; i < QUADS; i++)
+				UNROLL for (uint t = 0; t < TILE; t++)
+					UNROLL for (uint i = 0; i < QUADS; i++)
 						sum[t * QUADS + i] += values[t * SLAB + j] * weights[i];
 			}
-			for (uint t = 0; t < TILE; t++)
-				for (uint i = 0; i < QUADS; i++)
+			UNROLL for (uint t = 0; t < TILE; t++)
+				UNROLL for (uint i = 0; i < QUADS; i++)
 					sums[place(tile, t, i)] = sum[t * QUADS + i];
 		}
 	}
 	for (uint tile = 0; tile < tiles; tile++)
-		for (uint t = 0; t < TILE; t++)
-			for (uint i = 0; i < QUADS; i++) {
+		UNROLL for (uint t = 0; t < TILE; t++)
+			UNROLL for (uint i = 0; i < QUADS; i++) {
 				vec4 sum = sums[place(tile, t, i)];
-				for (uint e = 0; e < 4; e++) {
+				UNROLL for (uint e = 0; e < 4; e++) {
 					uint n = (first_texel + tile * SUBGROUP) * PER_TEXEL + 4 * i + e - SHIFT;
 					if (n < p.n)
 						leave(t, n, sum[e], p.part);

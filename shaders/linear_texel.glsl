@@ -5,6 +5,7 @@
  * texels of PER_TEXEL elements. w may start SHIFT elements behind a texel's start. */
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
+#extension GL_EXT_control_flow_attributes : require
 #include "linear.glsl"
 #include "norms.glsl"
 
@@ -24,6 +25,9 @@ layout(binding = 2) uniform samplerBuffer w;
 #endif
 layout(binding = 7) uniform samplerBuffer norm_w;
 layout(binding = 8) uniform samplerBuffer norm_b;
+
+/* Arrays stay in registers only if the loops over them are unrolled. */
+#define UNROLL [[unroll]]
 
 #define lane gl_SubgroupInvocationID
 
