@@ -232,9 +232,9 @@ static void test_stop_and_leave(void **state)
 	harness_type(h, "<Esc>");
 	assert_true(harness_wait_gone(h, "a recovery is running: r pauses it"));
 	harness_type(h, "<Esc>");
-	assert_true(harness_wait(h, "stopped"));
+	assert_true(harness_wait(h, "paused at step"));
 	harness_type(h, "r");
-	assert_true(harness_wait_gone(h, "stopped"));
+	assert_true(harness_wait_gone(h, "paused at step"));
 	assert_true(harness_wait(h, "Esc stop"));
 	harness_type(h, "q");
 	assert_true(harness_wait(h, "A recovery is running"));
