@@ -136,9 +136,24 @@ static struct binding texels4(struct tensor t)
  * dimensions: 0 to 3; -1: none, the device or the head is of another kind. */
 static int narrow_variant(struct recorder *rec, const struct op_attention *a)
 {
-	if (!ops_narrow(rec) || a->head_dim % 4 != 0 || a->head_dim > 256)
+	if (!ops_narrow(rec) || a->head_dim % 16 != 0 || a->head_dim > 256)
 		return -1;
 	return a->head_dim <= 32 ? 0 : a->head_dim <= 64 ? 1 : a->head_dim <= 128 ? 2 : 3;
+}
+
+/* A kernel of llvmpipe may turn in its loops 65,535 times (shaders/README.md): `turns` for every
+ * `step` of `count` keys or rows. Fails the recording rather than give wrong numbers. */
+static void check_turns(struct recorder *rec, const char *what, int64_t count, int64_t turns, int64_t step)
+{
+	int64_t most = 65000 / turns * step;
+	if (count > most)
+		recorder_fail(rec, STATUS_FAILED, "attention over %lld %s: at most %lld are possible on %s",
+			      (long long)count, what, (long long)most, device_get_info(recorder_device(rec))->name);
+}
+
+static int64_t keys_seen(const struct op_attention *a)
+{
+	return a->window && a->window < a->context ? a->window : a->context;
 }
 
 void op_attention(struct recorder *rec, struct tensor out, struct tensor lse, struct tensor q, struct tensor k_cache,
@@ -160,6 +175,7 @@ void op_attention(struct recorder *rec, struct tensor out, struct tensor lse, st
 		.push_bytes = sizeof push,
 	};
 	if (variant >= 0) {
+		check_turns(rec, "keys", keys_seen(a), a->head_dim / 16 + 1, 32);
 		static const char *const kernels[] = {"attention_narrow_1", "attention_narrow_2", "attention_narrow_4",
 						      "attention_narrow_8"};
 		d.kernel = kernels[variant];
@@ -198,6 +214,9 @@ void op_attention_back(struct recorder *rec, struct tensor dq, struct tensor dk,
 	};
 	int variant = narrow_variant(rec, a);
 	if (variant >= 0) {
+		check_turns(rec, "keys", keys_seen(a), a->head_dim / 16 + 1, 32);
+		check_turns(rec, "rows of a pass", rows.rows,
+			    (int64_t)a->heads / a->kv_heads * (a->head_dim / 16 + 1) + 1, 8);
 		static const char *const kernels[] = {"attention_back_narrow_1", "attention_back_narrow_2",
 						      "attention_back_narrow_4", "attention_back_narrow_8"};
 		d.kernel = kernels[variant];

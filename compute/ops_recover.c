@@ -7,6 +7,7 @@ enum {
 	GRAM_LANES = 32,     /* WG of gram.comp */
 	SOLVE_LANES = 8,     /* WG of projector_solve.comp */
 	PROJECTOR_MOST = 512,
+	NARROW_MOST = 1 << 20, /* elements: more need wide workgroups, see shaders/README.md */
 };
 
 _Static_assert(OP_READ_LOGIT == 0 && OP_READ_LOGPROB == 1 && OP_READ_SUM == 2, "objective.comp");
@@ -138,7 +139,8 @@ void op_drift(struct recorder *rec, struct tensor loss, struct tensor dz, struct
 		.push = &push,
 		.push_bytes = sizeof push,
 	};
-	ops_use_narrow(rec, &dispatch, "drift_narrow", 1u << 3 | 1u << 4);
+	if (tensor_count(z) <= NARROW_MOST)
+		ops_use_narrow(rec, &dispatch, "drift_narrow", 1u << 3 | 1u << 4);
 	ops_grid(&dispatch, (uint64_t)loss.cols + 1);
 	record_dispatch(rec, &dispatch);
 }
@@ -159,7 +161,8 @@ void op_group_norm(struct recorder *rec, struct tensor norm, struct tensor dx, s
 		.push = &push,
 		.push_bytes = sizeof push,
 	};
-	ops_use_narrow(rec, &d, "group_norm_narrow", 1u << 2);
+	if (tensor_count(x) <= NARROW_MOST)
+		ops_use_narrow(rec, &d, "group_norm_narrow", 1u << 2);
 	ops_grid(&d, (uint64_t)norm.cols + (tensor_exists(dx) ? 1 : 0));
 	record_dispatch(rec, &d);
 }
@@ -238,7 +241,8 @@ static void record_update(struct recorder *rec, const struct update *u)
 		.push = &push,
 		.push_bytes = sizeof push,
 	};
-	ops_use_narrow(rec, &d, "update_narrow", 1u << 3 | 1u << 8 | 1u << 9 | 1u << 10);
+	if (tensor_count(u->delta) <= NARROW_MOST)
+		ops_use_narrow(rec, &d, "update_narrow", 1u << 3 | 1u << 8 | 1u << 9 | 1u << 10);
 	ops_grid(&d, (uint64_t)u->budget.cols);
 	record_dispatch(rec, &d);
 }
@@ -319,7 +323,8 @@ void op_metrics(struct recorder *rec, struct tensor ring, struct tensor trace, s
 		.push = &push,
 		.push_bytes = sizeof push,
 	};
-	ops_use_narrow(rec, &d, "metrics_narrow", 1u << 4 | 1u << 5 | 1u << 6 | 1u << 8 | 1u << 10);
+	if (tensor_count(delta) <= NARROW_MOST)
+		ops_use_narrow(rec, &d, "metrics_narrow", 1u << 4 | 1u << 5 | 1u << 6 | 1u << 8 | 1u << 10);
 	ops_grid(&d, (uint64_t)m->J.cols);
 	record_dispatch(rec, &d);
 	if (m->J.cols == 1)

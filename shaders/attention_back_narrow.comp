@@ -5,7 +5,7 @@
 // attention_back.comp for CPU devices, in the manner of attention_narrow.comp: a workgroup is one
 // subgroup of WG = 8 lanes. With z = 0 it covers one head of one row of dq and takes 32 keys at a
 // time, with z = 1 one key head of one row of dk and dv and takes 8 queries at a time.
-// Variants: SLICES = ceil(hd / 32). hd is a multiple of 4.
+// Variants: SLICES = ceil(hd / 32). hd is a multiple of 16.
 #define WG 8
 layout(local_size_x = WG) in;
 #include "push_attention.h"
@@ -63,11 +63,14 @@ void query_gradient(uint row, uint head)
 		const uvec4 number = chunk + lane + WG * uvec4(0, 1, 2, 3);
 		const uvec4 key = min(number, at.y) * stride + cache;
 		vec4 score = vec4(0), dw = vec4(0), slope;
-		for (uint i = 0; i < hd; i++) {
-			const vec4 q4 = texelFetch(q, int(query + i)), g4 = texelFetch(dout, int(gradient + i));
-			[[unroll]] for (uint b = 0; b < 4; b++) {
-				score[b] += dot(q4, texelFetch(k_cache, int(key[b] + i)));
-				dw[b] += dot(g4, texelFetch(v_cache, int(key[b] + i)));
+		for (uint first_i = 0; first_i < hd; first_i += 4) {
+			[[unroll]] for (uint u = 0; u < 4; u++) {
+				const uint i = first_i + u;
+				const vec4 q4 = texelFetch(q, int(query + i)), g4 = texelFetch(dout, int(gradient + i));
+				[[unroll]] for (uint b = 0; b < 4; b++) {
+					score[b] += dot(q4, texelFetch(k_cache, int(key[b] + i)));
+					dw[b] += dot(g4, texelFetch(v_cache, int(key[b] + i)));
+				}
 			}
 		}
 		[[unroll]] for (uint b = 0; b < 4; b++) {
@@ -114,18 +117,23 @@ void key_value_gradient(uint row, uint kv_head)
 			const uint query = (own * p.heads + head) * hd;
 			const uint gradient = ((gradient_rows + own) * p.heads + head) * hd;
 			float score = 0, dw = 0; // dw: less the query's dout . out
-			for (uint i = 0; i < hd; i++) {
-				const vec4 g4 = texelFetch(dout, int(gradient + i));
-				score += dot(texelFetch(q, int(query + i)), texelFetch(k_cache, int(key + i)));
-				dw += dot(g4, texelFetch(v_cache, int(key + i)) - texelFetch(outs, int(query + i)));
+			for (uint first_i = 0; first_i < hd; first_i += 4) {
+				[[unroll]] for (uint u = 0; u < 4; u++) {
+					const uint i = first_i + u;
+					const vec4 g4 = texelFetch(dout, int(gradient + i));
+					score += dot(texelFetch(q, int(query + i)), texelFetch(k_cache, int(key + i)));
+					dw += dot(g4, texelFetch(v_cache, int(key + i)) - texelFetch(outs, int(query + i)));
+				}
 			}
 			const float capped = cap(score);
 			const float w = sees ? exp(score - lse[own * p.heads + head]) : 0.0;
 			const float slope = w * dw * capped;
-			for (uint u = 0; u < count; u++) {
+			[[unroll]] for (uint u = 0; u < WG; u++) {
+				// Past the count: the last again, with weight 0.
 				const float w_u = subgroupShuffle(w, u), s_u = subgroupShuffle(slope, u);
-				const uint q_u = ((chunk + u) * p.heads + head) * hd;
-				const uint g_u = ((gradient_rows + chunk + u) * p.heads + head) * hd;
+				const uint at_u = chunk + min(u, count - 1);
+				const uint q_u = (at_u * p.heads + head) * hd;
+				const uint g_u = ((gradient_rows + at_u) * p.heads + head) * hd;
 				[[unroll]] for (uint n = 0; n < SLICES; n++) {
 					k_sums[n] += s_u * texelFetch(q, int(q_u + dimension(n)));
 					v_sums[n] += w_u * texelFetch(dout, int(g_u + dimension(n)));

@@ -6,7 +6,7 @@
 // one subgroup of WG = 8 lanes, needs no barrier, and fetches texels of 4 values. It covers one
 // head of one row and takes 32 keys at a time: a lane scores 4 of them, then the lanes
 // share the weights and add up values, lane i for dimensions 4 i .. 4 i + 3 of every 32.
-// Variants: SLICES = ceil(hd / 32). hd is a multiple of 4.
+// Variants: SLICES = ceil(hd / 32). hd is a multiple of 16 (loops are unrolled, README.md says why).
 #define WG 8
 layout(local_size_x = WG) in;
 #include "push_attention.h"
@@ -41,10 +41,13 @@ void main()
 		// Keys behind the last are the last again, with weight 0.
 		uvec4 key = min(chunk + lane + WG * uvec4(0, 1, 2, 3), at.y) * stride + cache;
 		vec4 score = vec4(0);
-		for (uint i = 0; i < hd; i++) {
-			const vec4 q4 = texelFetch(q, int(query + i));
-			[[unroll]] for (uint b = 0; b < 4; b++)
-				score[b] += dot(q4, texelFetch(k_cache, int(key[b] + i)));
+		for (uint first_i = 0; first_i < hd; first_i += 4) {
+			[[unroll]] for (uint u = 0; u < 4; u++) {
+				const uint i = first_i + u;
+				const vec4 q4 = texelFetch(q, int(query + i));
+				[[unroll]] for (uint b = 0; b < 4; b++)
+					score[b] += dot(q4, texelFetch(k_cache, int(key[b] + i)));
+			}
 		}
 		score *= p.scale;
 		if (p.softcap != 0)

@@ -1,4 +1,5 @@
 #version 450
+#extension GL_EXT_control_flow_attributes : require
 // change = z - z_ref, the drift penalty loss[s] of each sequence, and its gradient times
 // scale. With c2 = sum change^2 of a segment, n its `entries`, r its `reference`, w its weight:
 //   l2            loss = sqrt(sum c2)                dz = change / loss (0 at 0)
@@ -11,6 +12,7 @@ layout(constant_id = 0) const uint KIND = 0; // enum op_drift_kind
 #include "push_recover.h"
 #include "grid.glsl"
 #include "reduce.glsl"
+#include "each.glsl"
 #include "input.glsl"
 layout(push_constant) uniform Push { push_segments p; };
 layout(binding = 0) writeonly buffer Loss { float loss[]; };
@@ -48,8 +50,9 @@ void main()
 	if (s == p.sequences) {
 		for (uint k = 0; k <= p.segments; k++) {
 			const uvec2 gap = segment_gap(k, p.segments, p.elements);
-			for (uint i = gap.x + lane; i < gap.y; i += WG)
+			FOR_EACH(i, gap.x, gap.y)
 				change[i] = dz[i] = 0;
+			END_EACH
 		}
 		return;
 	}
@@ -59,11 +62,11 @@ void main()
 		if (at.z != s)
 			continue;
 		float sum = 0;
-		for (uint i = at.x + lane; i < at.x + at.y; i += WG) {
+		FOR_EACH(i, at.x, at.x + at.y)
 			const float c = LOAD(z, i) - LOAD(z_ref, i);
 			change[i] = c;
 			sum += c * c;
-		}
+		END_EACH
 		total += factor(k) * reduce_sum(sum);
 	}
 	const float norm = sqrt(total);
@@ -74,8 +77,9 @@ void main()
 		float slope = p.scale * 2 * factor(k);
 		if (KIND == 0)
 			slope = norm == 0 ? 0 : p.scale / norm;
-		for (uint i = at.x + lane; i < at.x + at.y; i += WG)
+		FOR_EACH(i, at.x, at.x + at.y)
 			dz[i] = slope * (LOAD(z, i) - LOAD(z_ref, i));
+		END_EACH
 	}
 	if (lane == 0)
 		loss[s] = KIND == 0 ? norm : total;

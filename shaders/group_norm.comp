@@ -1,4 +1,5 @@
 #version 450
+#extension GL_EXT_control_flow_attributes : require
 // norm[s] = length of all segments of sequence s together, dx = scale x / norm (0 where the
 // norm is 0, and in padding). x, dx flat [elements]. Workgroup s < S covers the segments of
 // sequence s, workgroup S the padding.
@@ -6,6 +7,7 @@ layout(constant_id = 0) const uint HAS_DX = 1;
 #include "push_recover.h"
 #include "grid.glsl"
 #include "reduce.glsl"
+#include "each.glsl"
 #include "input.glsl"
 layout(push_constant) uniform Push { push_segments p; };
 layout(binding = 0) writeonly buffer Norm { float norms[]; };
@@ -23,23 +25,30 @@ void main()
 	if (s == p.sequences) {
 		for (uint k = 0; k <= p.segments && HAS_DX != 0; k++) {
 			const uvec2 gap = segment_gap(k, p.segments, p.elements);
-			for (uint i = gap.x + lane; i < gap.y; i += WG)
+			FOR_EACH(i, gap.x, gap.y)
 				dx[i] = 0;
+			END_EACH
 		}
 		return;
 	}
 	float sum = 0;
 	for (uint k = 0; k < p.segments; k++) {
 		const uvec4 at = segments[k];
-		for (uint i = at.x + lane; at.z == s && i < at.x + at.y; i += WG)
+		if (at.z != s)
+			continue;
+		FOR_EACH(i, at.x, at.x + at.y)
 			sum += LOAD(x, i) * LOAD(x, i);
+		END_EACH
 	}
 	const float norm = sqrt(reduce_sum(sum));
 	const float slope = norm == 0 ? 0 : p.scale / norm;
 	for (uint k = 0; k < p.segments && HAS_DX != 0; k++) {
 		const uvec4 at = segments[k];
-		for (uint i = at.x + lane; at.z == s && i < at.x + at.y; i += WG)
+		if (at.z != s)
+			continue;
+		FOR_EACH(i, at.x, at.x + at.y)
 			dx[i] = slope * LOAD(x, i);
+		END_EACH
 	}
 	if (lane == 0)
 		norms[s] = norm;

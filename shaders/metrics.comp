@@ -1,4 +1,5 @@
 #version 450
+#extension GL_EXT_control_flow_attributes : require
 // The numbers of a step (enum op_metric) of each sequence into row (*step mod steps) of ring
 // [steps, S * 16], and delta into the same row of trace [steps, elements]. A workgroup covers
 // one sequence, and its S-th part of the trace. With one sequence it also increments the
@@ -9,6 +10,7 @@ layout(constant_id = 0) const uint HAS_TRACE = 1;
 #include "push_recover.h"
 #include "grid.glsl"
 #include "reduce.glsl"
+#include "each.glsl"
 #include "input.glsl"
 layout(push_constant) uniform Push { push_metrics p; };
 layout(binding = 0) writeonly buffer Ring { float ring[]; };
@@ -35,26 +37,36 @@ void main()
 	if (HAS_TRACE != 0) {
 		const uint part = (p.elements + p.sequences - 1) / p.sequences;
 		const uint end = min((s + 1) * part, p.elements);
-		for (uint i = s * part + lane; i < end; i += WG)
+		FOR_EACH(i, s * part, end)
 			trace[row * p.elements + i] = LOAD(delta, i);
+		END_EACH
 	}
 	vec2 gradients = vec2(0), mixed = vec2(0), drifts = vec2(0);
 	for (uint k = 0; k < p.delta_segments; k++) {
 		const uvec4 at = delta_segments[k];
-		for (uint i = at.x + lane; at.z == s && i < at.x + at.y; i += WG) {
-			gradients += vec2(LOAD(g_raw, i) * LOAD(g_raw, i), LOAD(g_projected, i) * LOAD(g_projected, i));
-			mixed += vec2(LOAD(g_raw, i) * LOAD(g_projected, i), LOAD(delta, i) * LOAD(delta, i));
-		}
+		if (at.z != s)
+			continue;
+		FOR_EACH(i, at.x, at.x + at.y)
+			const float raw = LOAD(g_raw, i), projected = LOAD(g_projected, i), d = LOAD(delta, i);
+			gradients += vec2(raw * raw, projected * projected);
+			mixed += vec2(raw * projected, d * d);
+		END_EACH
 	}
 	for (uint k = 0; k < p.change_segments; k++) {
 		const uvec4 at = change_segments[k];
-		for (uint i = at.x + lane; at.z == s && i < at.x + at.y; i += WG)
+		if (at.z != s)
+			continue;
+		FOR_EACH(i, at.x, at.x + at.y)
 			drifts.x += LOAD(change, i) * LOAD(change, i);
+		END_EACH
 	}
 	for (uint k = 0; k < p.decoded_segments; k++) {
 		const uvec4 at = decoded_segments[k];
-		for (uint i = at.x + lane; at.z == s && i < at.x + at.y; i += WG)
+		if (at.z != s)
+			continue;
+		FOR_EACH(i, at.x, at.x + at.y)
 			drifts.y += LOAD(decoded, i) * LOAD(decoded, i);
+		END_EACH
 	}
 	gradients = sqrt(reduce_sum2(gradients));
 	mixed = reduce_sum2(mixed);

@@ -1,4 +1,5 @@
 #version 450
+#extension GL_EXT_control_flow_attributes : require
 // A step of delta, then the budget, for each sequence apart:
 //   adam     m = .9 m + .1 g, v = .999 v + .001 g^2,
 //            delta -= rate (m / (1 - .9^t)) / (sqrt(v / (1 - .999^t)) + 1e-8), t = *step
@@ -13,6 +14,7 @@ layout(constant_id = 1) const uint RESCALE = 1;
 #include "push_recover.h"
 #include "grid.glsl"
 #include "reduce.glsl"
+#include "each.glsl"
 #include "input.glsl"
 layout(push_constant) uniform Push { push_segments p; };
 layout(binding = 0) buffer Delta { float delta[]; };
@@ -52,7 +54,9 @@ void main()
 	float sum = 0;
 	for (uint k = 0; k < p.segments; k++) {
 		const uvec4 at = segments[k];
-		for (uint i = at.x + lane; at.z == s && i < at.x + at.y; i += WG) {
+		if (at.z != s)
+			continue;
+		FOR_EACH(i, at.x, at.x + at.y)
 			float d = LOAD(old_delta, i);
 			if (MODE == 1) {
 				const float gradient = LOAD(g, i);
@@ -67,7 +71,7 @@ void main()
 			if (MODE != 0)
 				delta[i] = d;
 			sum += d * d;
-		}
+		END_EACH
 	}
 	if (RESCALE == 0)
 		return; // the whole workgroup
@@ -78,7 +82,10 @@ void main()
 	const float factor = budget / (norm + 1e-8);
 	for (uint k = 0; k < p.segments; k++) {
 		const uvec4 at = segments[k];
-		for (uint i = at.x + lane; at.z == s && i < at.x + at.y; i += WG)
+		if (at.z != s)
+			continue;
+		FOR_EACH(i, at.x, at.x + at.y)
 			delta[i] *= factor;
+		END_EACH
 	}
 }

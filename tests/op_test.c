@@ -237,6 +237,23 @@ static int check_values(const struct op_array *a, const uint32_t *words)
 	return bad;
 }
 
+/* With OP_TEST_BITS set, says what the case left in an array, and compares nothing with the
+ * reference (test_ops_threads.sh). */
+static bool bits_wanted(void)
+{
+	return getenv("OP_TEST_BITS") != NULL;
+}
+
+static void print_bits(const struct op_case *c, const struct op_array *a, const uint32_t *words)
+{
+	if (!bits_wanted() || (a->role != OP_OUTPUT && a->role != OP_UPDATED))
+		return;
+	uint64_t hash = 0xcbf29ce484222325;
+	for (size_t j = 0; j < words_of(a); j++)
+		hash = (hash ^ words[j]) * 0x100000001b3;
+	print_message("# bits %016llx %s %s\n", (unsigned long long)hash, c->name, a->name);
+}
+
 static void submit(struct recorder *rec)
 {
 	struct error error;
@@ -264,7 +281,8 @@ static void run_case(struct device *device, const struct op_case *c)
 			first[i] = read_words(&t.arrays[i]);
 	write_all(&t);
 	submit(rec);
-	c->reference(&t);
+	if (!bits_wanted())
+		c->reference(&t);
 
 	int bad = 0;
 	for (int i = 0; i < t.count; i++) {
@@ -276,8 +294,9 @@ static void run_case(struct device *device, const struct op_case *c)
 			print_message("%s: the second run gave other bits\n", a->name);
 			bad++;
 		}
+		print_bits(c, a, second);
 		bad += check_untouched(a, second);
-		if (a->role == OP_OUTPUT || a->role == OP_UPDATED)
+		if (!bits_wanted() && (a->role == OP_OUTPUT || a->role == OP_UPDATED))
 			bad += check_values(a, second);
 		free(first[i]);
 		free(second);
