@@ -24,7 +24,7 @@ static void open_journal(struct desk *desk, const float *start)
 	struct session *session = desk->session;
 	struct error error;
 	char *options = settings_command(&session->settings);
-	char *verb = mem_printf("recover %s", options);
+	char *verb = mem_printf("recover%s%s", options[0] ? " " : "", options);
 	char *command = desk_command_text(desk, verb, true);
 	enum status status = desk->options.journal
 				     ? journal_create_beside(&run->journal, desk->options.journal, &error)
@@ -135,7 +135,7 @@ static void finish(struct desk *desk)
 	run->finished = true;
 	journal_end(desk, RECORD_COMPLETE);
 	char *options = settings_command(&desk->session->settings);
-	char *verb = mem_printf("recover %s", options);
+	char *verb = mem_printf("recover%s%s", options[0] ? " " : "", options);
 	desk_log(desk, verb, true, "%s at %+.3f: |delta| %.2f, relative drift %.4f, %lld steps in %.2f s",
 		 run->final.present ? "recovered" : "not recovered", run->final.objective, run->final.delta_norm,
 		 run->final.drift_relative_l2, (long long)recovery_steps(run->recovery), run->wall_s);

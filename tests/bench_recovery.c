@@ -139,6 +139,8 @@ static void builtin_model(void)
 int main(int argc, char **argv)
 {
 	const char *word = argc > 1 ? argv[1] : "";
+	/* Run from the project's root, where the built-in model is. */
+	setenv("REBOUND_DATA", "models/demo", 0);
 	if (!*word || strstr("builtin", word))
 		builtin_model();
 	if (!*word || strstr("gpt2-f32-16", word))
