@@ -175,6 +175,11 @@ static bool pump(struct harness *h, int ms)
 	return true;
 }
 
+void harness_pump(struct harness *h, int ms)
+{
+	pump(h, ms);
+}
+
 static void reap(struct harness *h)
 {
 	if (!h->ended && waitpid(h->child, &h->status, WNOHANG) == h->child)

@@ -45,6 +45,8 @@ bool harness_wait_gone(struct harness *h, const char *text);
 void harness_settle(struct harness *h, int quiet_ms);
 /* The status as waitpid gives it; -1 if it did not end within the limit. */
 int harness_wait_end(struct harness *h);
+/* Takes what the program writes for at most `ms`. */
+void harness_pump(struct harness *h, int ms);
 
 /* The screen now, rows ending with a newline, trailing blanks cut; valid until the
  * next call. */
