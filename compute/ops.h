@@ -122,7 +122,8 @@ void op_qkv(struct recorder *rec, struct tensor q, struct tensor k_cache, struct
 void op_qkv_back(struct recorder *rec, struct tensor dqkv, struct tensor dq, struct tensor dk, struct tensor dv,
 		 struct tensor qkv, struct tensor rows, const struct op_attention *a);
 /* out [R, H*hd] = softmax(mask(cap(q k^T scale))) v over the cached keys; lse [R, H]
- * is the log of the softmax's denominator (for the backward pass). Any number of keys;
+ * is the log of the softmax's denominator (for the backward pass). Any number of keys (on llvmpipe
+ * as many as its loops allow, 100,000 and more; else the recording fails);
  * nothing of size R*T*H is kept. */
 void op_attention(struct recorder *rec, struct tensor out, struct tensor lse, struct tensor q, struct tensor k_cache,
 		  struct tensor v_cache, struct tensor rows, const struct op_attention *a);

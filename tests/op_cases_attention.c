@@ -34,7 +34,8 @@ static int64_t cache_row(const struct op_test *t, int64_t r, int64_t position)
 static void fill_rows(struct op_test *t, struct op_array *rows)
 {
 	for (int64_t r = 0; r < rows_of(t); r++) {
-		rows->in[2 * r] = (double)(r / t->n[ROWS]);
+		int64_t sequence = r / t->n[ROWS];
+		rows->in[2 * r] = (double)sequence;
 		rows->in[2 * r + 1] = (double)position_of(t, r);
 	}
 }

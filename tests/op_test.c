@@ -220,10 +220,11 @@ static int check_untouched(const struct op_array *a, const uint32_t *words)
 static int check_values(const struct op_array *a, const uint32_t *words)
 {
 	int bad = 0;
+	const uint32_t *data = words + GUARD_BYTES / 4;
 	for (size_t j = 0; j < tensor_count(a->tensor); j++) {
 		float value;
-		memcpy(&value, &words[GUARD_BYTES / 4 + j], 4);
-		double got = a->tensor.dtype == DTYPE_U32 ? (double)words[GUARD_BYTES / 4 + j] : (double)value;
+		memcpy(&value, &data[j], 4);
+		double got = a->tensor.dtype == DTYPE_U32 ? (double)data[j] : (double)value;
 		double want = a->want[j];
 		if (!(fabs(got - want) <= a->atol + a->rtol * fabs(want)) && bad++ < 5)
 			print_message("%s[%lld, %lld]: %.9g, expected %.9g, off by %.3g (rtol %g, atol %g)\n", a->name,
@@ -287,7 +288,7 @@ static void run_case(struct device *device, const struct op_case *c)
 	int bad = 0;
 	for (int i = 0; i < t.count; i++) {
 		const struct op_array *a = &t.arrays[i];
-		if (!a->name)
+		if (!first[i])
 			continue;
 		uint32_t *second = read_words(a);
 		if (memcmp(first[i], second, words_of(a) * 4) != 0) {
