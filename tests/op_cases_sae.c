@@ -204,8 +204,9 @@ static void full_setup(struct op_test *t)
 {
 	clamp_rules(t);
 	struct op_array *index = op_test_input_u32(t, INDEX, "index", 1, t->n[N]);
+	int64_t apart = t->n[F] / t->n[N];
 	for (int64_t i = 0; i < t->n[N]; i++) /* distinct, descending */
-		index->in[i] = (double)(t->n[F] - 1 - i * (t->n[F] / t->n[N]));
+		index->in[i] = (double)(t->n[F] - 1 - i * apart);
 	fill_features(t, op_test_updated(t, CZ, "z_full", t->n[R], t->n[F], 1e-6, 0));
 }
 
