@@ -13,7 +13,7 @@
 #include "sessions/export.h"
 
 /* Points; a page's text width in most journals. */
-enum { WIDTH = 510, CURVES = 150, BAR = 15, MARGIN = 8, TITLE = 32 };
+enum { WIDTH = 510, CURVES = 150, BAR = 15, MARGIN = 8, TITLE = 32, MOST_TICKS = 12 };
 
 struct colour {
 	double r, g, b;
@@ -71,20 +71,21 @@ static double tick_step(double range, int parts)
 static void draw_axes(cairo_t *c, const struct panel *p, const char *title)
 {
 	char text[32];
-	double step = tick_step(p->high - p->low, 4);
+	double step = tick_step(p->high - p->low, 4), first = ceil(p->low / step);
 	cairo_set_line_width(c, 0.5);
-	for (double k = ceil(p->low / step); k * step <= p->high + step * 1e-6; k++) {
-		double y = panel_y(p, k * step);
+	for (int i = 0; i < MOST_TICKS && (first + i) * step <= p->high + step * 1e-6; i++) {
+		double value = (first + i) * step, y = panel_y(p, value);
 		use(c, pale);
 		cairo_move_to(c, p->x, y);
 		cairo_line_to(c, p->x + p->w, y);
 		cairo_stroke(c);
 		use(c, grey);
-		snprintf(text, sizeof text, "%.4g", k == 0 ? 0 : k * step);
+		snprintf(text, sizeof text, "%.4g", first + i == 0 ? 0 : value);
 		write_text(c, p->x - 3, y + 2.3, RIGHT, 6.5, text);
 	}
 	step = fmax(1, tick_step(p->most_x, 4));
-	for (double x = 0; x <= p->most_x + step * 1e-6; x += step) {
+	for (int i = 0; i < MOST_TICKS && i * step <= p->most_x + step * 1e-6; i++) {
+		double x = i * step;
 		use(c, grey);
 		snprintf(text, sizeof text, "%.4g", x);
 		write_text(c, panel_x(p, x), p->y + p->h + 9, CENTRE, 6.5, text);

@@ -279,7 +279,7 @@ static void test_arrays(void **state)
 	const struct record_run *run = record_main_run(&record);
 	char *array = mem_printf("%.*ss.result.npy", (int)(path_base(path) - path), path);
 	static const float values[] = {1, 2, 3, 4, 5, 6};
-	float *got;
+	float *got = NULL;
 	assert_int_equal(record_read_result(&record, run, &got, &error), STATUS_INVALID);
 	assert_int_equal(npy_write_float(array, values, 2, (const int64_t[]){1, 3}, &error), STATUS_OK);
 	assert_int_equal(record_read_result(&record, run, &got, &error), STATUS_OK);
@@ -331,8 +331,10 @@ static void test_csv(void **state)
 	assert_int_equal(record_list_load(&list, path, &error), STATUS_OK);
 	struct strbuf out = {0};
 	export_csv(&out, &list, false);
-	char *names[64], *cells[64], *at = out.data;
+	char none[1] = "", *names[64], *cells[64], *at = out.data;
 	int columns = 0, rows = 0, steps = 0, components = 0;
+	for (int i = 0; i < 64; i++)
+		names[i] = cells[i] = none;
 	for (char *line = strsep(&at, "\n"); line && *line; line = strsep(&at, "\n"), rows++) {
 		char **into = rows == 0 ? names : cells;
 		int n = split(line, into, 64);
@@ -502,6 +504,17 @@ static void test_figures(void **state)
 	struct strbuf out = {0};
 	assert_int_equal(export_bytes(&out, &list, EXPORT_SVG, false, &error), STATUS_OK);
 	assert_null(strstr(out.data, "nan"));
+	strbuf_done(&out);
+	record_list_done(&list);
+	free(path);
+	/* Nor do values that no axis can be drawn for keep it busy. */
+	path = write_session(5,
+			     "{\"event\":\"step\",\"step\":0,\"objective\":1e300,\"loss\":0,\"drift_l2\":0,"
+			     "\"decode_drift_l2\":0,\"drift_relative_l2\":1e-300,\"delta_norm\":-1e308,\"grad_norm\":"
+			     "0,\"projected_grad_norm\":0,\"projection_cosine\":0}");
+	assert_int_equal(record_list_load(&list, path, &error), STATUS_OK);
+	if (export_bytes(&out, &list, EXPORT_SVG, false, &error))
+		assert_true(error.text[0]);
 	strbuf_done(&out);
 	record_list_done(&list);
 	free(path);
