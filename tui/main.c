@@ -29,6 +29,8 @@ static void catch_interrupts(void)
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	/* A file that may not grow is a failed write with a sentence, not the end. */
+	signal(SIGXFSZ, SIG_IGN);
 }
 
 static void print_help(void)
