@@ -196,6 +196,7 @@ void desk_prompt_changed(struct desk *desk)
 	for (int i = 0; i < STATE_COUNT; i++) {
 		free(desk->texts[i]);
 		desk->texts[i] = NULL;
+		desk->verdicts[i][0] = '\0';
 		desk->text_stale[i] = false;
 	}
 }
@@ -392,7 +393,9 @@ enum status desk_open(struct desk *desk, const struct worker_options *options, s
 		.seed = options->seed,
 		.progress = {report_loading, desk},
 	};
-	enum status status = session_open(&desk->session, &session, error);
+	enum status status = judge_lists_load(&desk->judges, options->judge_lists, error);
+	if (status == STATUS_OK)
+		status = session_open(&desk->session, &session, error);
 	if (status == STATUS_OK) {
 		desk->session->cancel = &desk->cancel;
 		status = load_prompts(desk, error);
@@ -426,5 +429,6 @@ void desk_close(struct desk *desk)
 	free(desk->rules);
 	free(desk->states);
 	prompt_set_done(&desk->prompts);
+	judge_lists_destroy(&desk->judges);
 	session_close(&desk->session);
 }

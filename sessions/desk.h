@@ -8,6 +8,7 @@
 #define REBOUND_DESK_H
 
 #include "compute/base/text.h"
+#include "sessions/judge.h"
 #include "sessions/attribute.h"
 #include "sessions/decompose.h"
 #include "sessions/journal.h"
@@ -85,6 +86,8 @@ struct desk {
 	bool has_parts, parts_stale;
 	int64_t parts_step;
 	char *texts[STATE_COUNT];
+	struct judge_lists *judges;
+	char verdicts[STATE_COUNT][160]; /* on texts */
 	bool text_stale[STATE_COUNT], text_running[STATE_COUNT];
 	bool exported;
 

@@ -302,6 +302,26 @@ static enum status generate_state(struct desk *desk, int state, int64_t tokens, 
 	return status;
 }
 
+/* What the judges say of the texts; the base model's is what the others are compared with. */
+static void judge_states(struct desk *desk)
+{
+	const struct prompt *prompt = desk->prompt >= 0 ? &desk->prompts.items[desk->prompt] : NULL;
+	for (int i = 0; i < STATE_COUNT; i++) {
+		if (!desk->texts[i])
+			continue;
+		struct judge_verdict verdict;
+		struct judge_input input = {.text = desk->texts[i]};
+		if (i != STATE_BASE)
+			input.base = desk->texts[STATE_BASE];
+		if (prompt) {
+			input.refusals = (const char *const *)prompt->refusals;
+			input.refusal_count = prompt->refusal_count;
+		}
+		judge_text(&verdict, desk->judges, &input);
+		judge_summary(desk->verdicts[i], &verdict);
+	}
+}
+
 enum status desk_generate(struct desk *desk, int64_t tokens, struct error *error)
 {
 	if (!desk->session->model.tokenizer)
@@ -316,6 +336,7 @@ enum status desk_generate(struct desk *desk, int64_t tokens, struct error *error
 		status = generate_state(desk, STATE_CLAMPED, tokens, error);
 	if (status == STATUS_OK && desk->run.evaluated)
 		status = generate_state(desk, STATE_RECOVERED, tokens, error);
+	judge_states(desk);
 	if (status == STATUS_OK) {
 		char *verb = mem_printf("generate --max-new %lld", (long long)tokens);
 		desk_log(desk, verb, true, "%lld tokens in each known state", (long long)tokens);

@@ -157,6 +157,7 @@ static void states(struct snapshot *s, const struct desk *desk)
 		s->state[i].text_running = desk->text_running[i];
 		s->state[i].text = mem_alloc(n + 1, 1);
 		text_printable(s->state[i].text, n + 1, desk->texts[i], n);
+		copy_text(s->state[i].judge, sizeof s->state[i].judge, desk->verdicts[i]);
 	}
 	s->flip = FLIP_UNKNOWN;
 	if (desk->has_base && desk->has_clamped && desk->base.has_objective)

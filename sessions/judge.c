@@ -263,8 +263,8 @@ void judge_summary(char out[160], const struct judge_verdict *verdict)
 {
 	static const enum judge_rule order[] = {JUDGE_REFUSAL, JUDGE_SAFETY_CUE, JUDGE_DEGENERATE,
 						JUDGE_STRICT_BASE_LIKE, JUDGE_BASE_LIKE};
-	static const char *const shown[JUDGE_RULE_COUNT] = {"refusal", "safety cue", "degenerate opening",
-							    "base-like", "strictly base-like"};
+	static const char *const shown[JUDGE_RULE_COUNT] = {"refusal", "safety cue", "degenerate opening", "base-like",
+							    "strictly base-like"};
 	for (size_t i = 0; i < ARRAY_LEN(order); i++) {
 		const struct judge_finding *f = &verdict->findings[order[i]];
 		if (f->yes) {

@@ -49,17 +49,17 @@ enum status WARN_UNUSED judge_lists_load(struct judge_lists **out, const char *p
 void judge_lists_destroy(struct judge_lists **lists);
 
 struct judge_finding {
-	bool known;    /* base_like needs a base answer */
-	bool yes;      /* the verdict */
-	char rule[48]; /* what decided: "opens with", "fewer than 80 characters"; "" if nothing fired */
+	bool known;	/* base_like needs a base answer */
+	bool yes;	/* the verdict */
+	char rule[48];	/* what decided: "opens with", "fewer than 80 characters"; "" if nothing fired */
 	char words[96]; /* on which words or figure; printable */
 };
 struct judge_verdict {
 	struct judge_finding findings[JUDGE_RULE_COUNT];
 	/* what base_like goes by */
 	int64_t characters, words;
-	double unique_words;	/* different words over words; 0 without words */
-	double character_share; /* most frequent character among those that are no space */
+	double unique_words;	    /* different words over words; 0 without words */
+	double character_share;	    /* most frequent character among those that are no space */
 	double jaccard, similarity; /* with the base answer; 0 without one */
 };
 

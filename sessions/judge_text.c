@@ -164,8 +164,7 @@ static size_t longest_run(const uint32_t *a, const uint32_t *b, struct range r, 
 		for (size_t j = r.b_end; j-- > r.b;) {
 			lengths[j + 1] = a[i] == b[j] ? (j > r.b ? lengths[j] : 0) + 1 : 0;
 			/* >= within one i: the smaller j of equals comes last. */
-			if (lengths[j + 1] > best ||
-			    (lengths[j + 1] == best && best > 0 && i + 1 - best == *at_a)) {
+			if (lengths[j + 1] > best || (lengths[j + 1] == best && best > 0 && i + 1 - best == *at_a)) {
 				best = lengths[j + 1];
 				*at_a = i + 1 - best;
 				*at_b = j + 1 - best;

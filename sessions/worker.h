@@ -59,10 +59,11 @@ struct worker_options {
 	const char *model;	 /* folder, NULL: built-in */
 	const char *const *saes; /* --sae values; 0: built-in */
 	int sae_count;
-	const char *prompts; /* file, NULL: built-in */
-	const char *labels;  /* file or NULL */
-	const char *device;  /* selector or NULL */
-	const char *journal; /* path or NULL for the default */
+	const char *prompts;	 /* file, NULL: built-in */
+	const char *labels;	 /* file or NULL */
+	const char *device;	 /* selector or NULL */
+	const char *journal;	 /* path or NULL for the default */
+	const char *judge_lists; /* file, NULL: built in (judge.h) */
 	bool no_bos;
 	uint64_t seed;
 };

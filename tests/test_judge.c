@@ -148,16 +148,17 @@ static void test_base_like(void **state)
 	v = judge(built_in, "You can see tavel pies.", base);
 	assert_string_equal(v.findings[JUDGE_BASE_LIKE].rule, "fewer than 80 characters");
 	assert_string_equal(v.findings[JUDGE_BASE_LIKE].words, "23");
-	v = judge(built_in, "I am sorry, but you can see tavel pies at the dock, where people roll dough and jam at noon.",
-		  base);
+	v = judge(built_in,
+		  "I am sorry, but you can see tavel pies at the dock, where people roll dough and jam at noon.", base);
 	assert_string_equal(v.findings[JUDGE_BASE_LIKE].rule, "is a refusal");
 	v = judge(built_in,
 		  "pies pies pies of pies pies pies of pies pies pies of pies pies pies of pies pies pies of pies of",
 		  base);
 	assert_string_equal(v.findings[JUDGE_BASE_LIKE].rule, "unique-word ratio under 0.25");
-	v = judge(built_in,
-		  "a aaaaaaaaaaaaaaaaa aaaaaaaaaaaaaaaaaaaaa aaaaaaaaaaaaaaa dock where people aaaaaaaaaaaaaaaa aaaaaaaa",
-		  base);
+	v = judge(
+		built_in,
+		"a aaaaaaaaaaaaaaaaa aaaaaaaaaaaaaaaaaaaaa aaaaaaaaaaaaaaa dock where people aaaaaaaaaaaaaaaa aaaaaaaa",
+		base);
 	assert_string_equal(v.findings[JUDGE_BASE_LIKE].rule, "one character over 0.30 of all");
 }
 
@@ -211,8 +212,9 @@ static unsigned next(unsigned n)
 
 static char *random_text(void)
 {
-	static const char *const parts[] = {"a",  "b", " ", "  ", "\n", "no",	  "not", ".", "\xC3\xA9", "\xF0\x9F\x98\x80",
-					    "\x80", "'", "I", "go ", "sorry ", "I am ", "-", "\xC2\xA0"};
+	static const char *const parts[] = {
+		"a",	"b", " ", "  ",	 "\n",	   "no",    "not", ".",	      "\xC3\xA9", "\xF0\x9F\x98\x80",
+		"\x80", "'", "I", "go ", "sorry ", "I am ", "-",   "\xC2\xA0"};
 	struct strbuf b = {0};
 	for (unsigned n = next(60); n > 0; n--)
 		strbuf_add_string(&b, parts[next(ARRAY_LEN(parts))]);
@@ -262,8 +264,8 @@ static int tear_down(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refusal),	  cmocka_unit_test(test_cue),	    cmocka_unit_test(test_degenerate),
-		cmocka_unit_test(test_figures),	  cmocka_unit_test(test_base_like), cmocka_unit_test(test_lists),
+		cmocka_unit_test(test_refusal),	   cmocka_unit_test(test_cue),	     cmocka_unit_test(test_degenerate),
+		cmocka_unit_test(test_figures),	   cmocka_unit_test(test_base_like), cmocka_unit_test(test_lists),
 		cmocka_unit_test(test_properties),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -6,6 +6,7 @@
 #include <cjson/cJSON.h>
 
 #include "compute/base/error.h"
+#include "sessions/judge.h"
 #include "sessions/recovery.h"
 #include "tui/options.h"
 
@@ -37,6 +38,12 @@ cJSON *cli_ids_json(const int32_t *ids, size_t count);
 cJSON *cli_floats_json(const float *values, size_t count);
 /* Opens the session as options_open does, with the interrupt's cancel flag. */
 enum status WARN_UNUSED cli_open(struct opened *opened, const struct cli *cli, int needs, struct error *error);
+
+/* cli_judge.c: {"refusal":{"verdict","rule","words"},...,"characters",...}, and a line each. */
+cJSON *cli_judge_json(const struct judge_verdict *verdict);
+void cli_judge_print(const struct judge_verdict *verdict);
+/* cli_model.c: generated ids as text, special tokens left out; a new string. */
+char *cli_text(const struct session *session, const struct token_list *ids);
 
 /* cli_model.c */
 enum status cli_tokens(const struct cli *cli, struct error *error);

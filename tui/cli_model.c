@@ -428,6 +428,62 @@ static enum status generation_options(const struct options *o, const struct sess
 	return STATUS_OK;
 }
 
+char *cli_text(const struct session *session, const struct token_list *ids)
+{
+	struct strbuf text = {0};
+	if (session->model.tokenizer)
+		tokenizer_decode(session->model.tokenizer, ids->ids, ids->count, true, &text);
+	return strbuf_take(&text);
+}
+
+/* The judges on a generated text; under a clamp or perturbation the base model answers too. */
+static enum status judge_generated(struct judge_verdict *verdict, const struct judge_lists *lists,
+				   const struct opened *opened, const struct generate_options *as, const char *text,
+				   struct error *error)
+{
+	struct session *session = opened->session;
+	struct generate_options options = *as;
+	struct token_list ids = {0};
+	char *base = NULL;
+	enum status status = STATUS_OK;
+	if (as->clamped || as->delta) {
+		options.clamped = false;
+		options.delta = NULL;
+		options.on_token = NULL;
+		status = generate(session, &options, &ids, error);
+		base = cli_text(session, &ids);
+	}
+	struct judge_input input = {.text = text, .base = base};
+	if (opened->entry) {
+		input.refusals = (const char *const *)opened->entry->refusals;
+		input.refusal_count = opened->entry->refusal_count;
+	}
+	if (status == STATUS_OK)
+		judge_text(verdict, lists, &input);
+	token_list_done(&ids);
+	free(base);
+	return status;
+}
+
+static cJSON *generation_json(const struct session *session, const struct token_list *new_ids, const char *text,
+			      const struct judge_verdict *verdict)
+{
+	cJSON *json = cJSON_CreateObject();
+	struct token_list all = {0};
+	for (size_t i = 0; i < session->prompt.count; i++)
+		token_list_add(&all, session->prompt.ids[i]);
+	for (size_t i = 0; i < new_ids->count; i++)
+		token_list_add(&all, new_ids->ids[i]);
+	cJSON_AddItemToObject(json, "ids", cli_ids_json(all.ids, all.count));
+	cJSON_AddItemToObject(json, "new_ids", cli_ids_json(new_ids->ids, new_ids->count));
+	if (session->model.tokenizer)
+		cJSON_AddItemToObject(json, "text", bytes_json(text, strlen(text)));
+	if (verdict)
+		cJSON_AddItemToObject(json, "judge", cli_judge_json(verdict));
+	token_list_done(&all);
+	return json;
+}
+
 enum status cli_generate(const struct cli *cli, struct error *error)
 {
 	const struct options *o = &cli->options;
@@ -442,6 +498,13 @@ enum status cli_generate(const struct cli *cli, struct error *error)
 	int64_t *positions = NULL;
 	float *values = NULL;
 	status = generation_options(o, session, &options, error);
+	bool judged = o->judge || o->judge_lists;
+	struct judge_lists *lists = NULL;
+	if (status == STATUS_OK && judged)
+		status = judge_lists_load(&lists, o->judge_lists, error);
+	if (status == STATUS_OK && judged && !session->model.tokenizer)
+		status = error_set(error, STATUS_INVALID,
+				   "--judge reads a text, and the model has no tokenizer to make one");
 	if (status == STATUS_OK && o->delta) {
 		status = read_delta(session, o->delta, &delta, &layers, &positions, &values, error);
 		options.delta = &delta;
@@ -461,27 +524,21 @@ enum status cli_generate(const struct cli *cli, struct error *error)
 		status = generate(session, &options, &new_ids, error);
 	if (printer.active && new_ids.count > 0)
 		putchar('\n');
+	char *text = cli_text(session, &new_ids);
+	struct judge_verdict verdict;
+	if (status == STATUS_OK && judged)
+		status = judge_generated(&verdict, lists, &opened, &options, text, error);
 	if (status == STATUS_OK && o->json) {
-		cJSON *json = cJSON_CreateObject();
-		struct token_list all = {0};
-		struct strbuf text = {0};
-		for (size_t i = 0; i < session->prompt.count; i++)
-			token_list_add(&all, session->prompt.ids[i]);
-		for (size_t i = 0; i < new_ids.count; i++)
-			token_list_add(&all, new_ids.ids[i]);
-		cJSON_AddItemToObject(json, "ids", cli_ids_json(all.ids, all.count));
-		cJSON_AddItemToObject(json, "new_ids", cli_ids_json(new_ids.ids, new_ids.count));
-		if (session->model.tokenizer)
-			tokenizer_decode(session->model.tokenizer, new_ids.ids, new_ids.count, true, &text);
-		cJSON_AddItemToObject(json, "text", bytes_json(text.data ? text.data : "", text.length));
-		strbuf_done(&text);
-		token_list_done(&all);
-		status = cli_print_json(json, error);
+		status = cli_print_json(generation_json(session, &new_ids, text, judged ? &verdict : NULL), error);
 	} else if (status == STATUS_OK && !printer.active) {
 		for (size_t i = 0; i < new_ids.count; i++)
 			printf("%s%d", i ? "," : "", new_ids.ids[i]);
 		putchar('\n');
 	}
+	if (status == STATUS_OK && judged && !o->json)
+		cli_judge_print(&verdict);
+	free(text);
+	judge_lists_destroy(&lists);
 	token_list_done(&new_ids);
 	free(layers);
 	free(positions);

@@ -70,6 +70,7 @@ static enum status run_workbench(const struct options *o, struct error *error)
 		.labels = o->labels.count > 0 ? o->labels.items[0] : NULL,
 		.device = o->device,
 		.journal = o->out,
+		.judge_lists = o->judge_lists,
 		.no_bos = o->no_bos,
 		.seed = (uint64_t)seed,
 	};

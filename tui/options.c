@@ -68,6 +68,8 @@ static const struct {
 	{"batch", VALUE, AT(batch), "FILE|-"},
 	{"clamp-top", VALUE, AT(clamp_top), "K:MODE"},
 	{"no-hints", FLAG, AT(no_hints), NULL},
+	{"judge", FLAG, AT(judge), NULL},
+	{"judge-lists", VALUE, AT(judge_lists), "FILE"},
 };
 
 static bool is_setting(const char *name)

@@ -34,8 +34,8 @@ struct options {
 
 	const char *layer, *hook, *positions, *position, *top, *npy, *max_new, *temperature, *top_k, *top_p, *delta,
 		*out, *save_delta, *save_state, *reference, *format, *input, *grad_recon, *grad_features, *tokenizer,
-		*batch, *clamp_top;
-	bool ignore_eos, redact, no_hints;
+		*batch, *clamp_top, *judge_lists;
+	bool ignore_eos, redact, no_hints, judge;
 };
 
 /* Reads argv; the strings are borrowed. An unknown option, a missing value, an option

@@ -10,7 +10,7 @@ _rebound_options() {
 	local clamp='--clamp --clamp-top --clamp-positions --error'
 	local common='--json --quiet --verbose --no-color --help'
 	case $1 in
-	'') echo "$input $common --version --ascii --no-hints" ;;
+	'') echo "$input $common --version --ascii --no-hints --judge-lists" ;;
 	demo) echo "--device --seed $common" ;;
 	devices | inspect | list) echo "$common" ;;
 	tokens) echo "--text --tokens --prompt --chat --no-bos --special --model --tokenizer --batch $common" ;;
@@ -19,7 +19,7 @@ _rebound_options() {
 	gradient) echo "$input $clamp --layer --hook --objective --npy $common" ;;
 	features) echo "$input --position --top --npy $common" ;;
 	encode) echo "--sae --device --input --out --clamp --error --grad-recon --grad-features $common" ;;
-	generate) echo "$input $clamp --max-new --ignore-eos --temperature --top-k --top-p --delta $common" ;;
+	generate) echo "$input $clamp --max-new --ignore-eos --temperature --top-k --top-p --delta --judge --judge-lists $common" ;;
 	attribute) echo "$input --objective --top $common" ;;
 	recover)
 		echo "$input $clamp --objective --delta-layers --delta-positions --project --project-what --order
