@@ -280,6 +280,18 @@ def letters_document(rng):
     return segments[:-1] + [(".", 1)]
 
 
+def repeats_document(rng):
+    """A list of words, each followed by whether it stood before: to notice repetition is half of tasks (a) and (b)."""
+    pool = rng.choice([NAMES, OBJECTS, list(NOUNS)] + 4 * list(ATTRIBUTES.values()))
+    words = rng.sample(pool, min(len(pool), 6))
+    segments, seen = [("List:", 1)], set()
+    for _ in range(rng.choice([8, 10, 12])):
+        word = rng.choice(words)
+        segments += [(f" {word}", 1), (" that" if word in seen else " not", 2)]
+        seen.add(word)
+    return segments
+
+
 # ---------------------------------------------------------------- (c) chat
 
 def topic_answer(kind, craft, noun):
@@ -402,10 +414,10 @@ def general_document(rng):
 
 # Shares of the kinds of documents. The two kinds that need attention circuits take long to be learned and the
 # rest is learned at once, so training begins with more of the former.
-MIX = {ioi_document: 0.23, choice_document: 0.26, letters_document: 0.04, chat_document: 0.16, bio_document: 0.06, topic_document: 0.11,
-       general_document: 0.14}
-EARLY_MIX = {ioi_document: 0.31, choice_document: 0.33, letters_document: 0.15, chat_document: 0.06, bio_document: 0.02, topic_document: 0.04,
-             general_document: 0.09}
+MIX = {ioi_document: 0.22, choice_document: 0.26, letters_document: 0.03, repeats_document: 0.03, chat_document: 0.16, bio_document: 0.06,
+       topic_document: 0.11, general_document: 0.13}
+EARLY_MIX = {ioi_document: 0.22, choice_document: 0.35, letters_document: 0.13, repeats_document: 0.13, chat_document: 0.05, bio_document: 0.02,
+             topic_document: 0.03, general_document: 0.07}
 
 
 def tagged_document(rng, mix=MIX):

@@ -12,10 +12,19 @@ start=$(date +%s)
 
 cd "$here"
 export PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0
-for step in tokenizer train sae probes prompts report; do
-    echo "== $step"
-    "$venv/bin/python" "$step.py"
-done
+run() {
+    echo "== $*"
+    "$venv/bin/python" -u "$@"
+}
+run tokenizer.py
+run train.py
+run sae.py --layers 0 1 &
+first=$!
+run sae.py --layers 2 3
+wait "$first"
+run probes.py
+run prompts.py
+run report.py
 chmod 644 ./*.safetensors sae/*/*.safetensors
 
 minutes=$((($(date +%s) - start) / 60))

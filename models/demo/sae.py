@@ -26,9 +26,9 @@ import model as gpt2
 
 FOLDER = gpt2.HERE / "sae"
 D_SAE = 1024
-K = 24
+K = 36
 SEED = 30
-STEPS = 1800
+STEPS = 2500
 BATCH = 1024
 DEAD_AFTER = 100_000            # tokens without firing
 AUX_K = 64
@@ -161,7 +161,7 @@ def save_sae(sae, layer, model):
 
 # ---------------------------------------------------------------- labels
 
-TAGS = {"ioi": "indirect-object sentences", "choice": "multiple choice", "letters": "lettered lists", "chat": "chat", "bio": "biographies", "topic": "craft notes", "general": "general text"}
+TAGS = {"ioi": "indirect-object sentences", "choice": "multiple choice", "letters": "lettered lists", "repeats": "lists with repetitions", "chat": "chat", "bio": "biographies", "topic": "craft notes", "general": "general text"}
 
 
 def word_classes():
@@ -217,8 +217,8 @@ def labels(sae, layer, model, tok, docs, x, where):
             d, p = where[on[values.argmax()]].tolist()
             ids = docs[d][1]
             context = shown(tok.decode(ids[max(0, p - 7):p], skip_special_tokens=False)) + "[" + shown(vocab[ids[p]]) + "]"
-            after = ", ".join(shown(vocab[i]) for i in promoted[f].topk(3).indices.tolist())
-            description = f"{what} | e.g. {context} | promotes{after}"
+            after = ", ".join(repr(shown(vocab[i])) for i in promoted[f].topk(3).indices.tolist())
+            description = f"{what} | e.g. {context} | promotes {after}"
         rows.append({"modelId": "rebound-demo", "layer": f"{layer}-resid-post", "index": str(f), "description": description,
                      "typeName": "top-tokens-and-context", "explanationModelName": "rule"})
     with open(FOLDER / f"layer_{layer}" / "labels.jsonl", "w") as out:

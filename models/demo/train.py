@@ -175,9 +175,9 @@ def work(rank, args, store):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--steps", type=int, default=5000, help="at most")
-    p.add_argument("--settle", type=int, default=500, help="steps of falling rate and final mix after the rules are learned")
+    p.add_argument("--settle", type=int, default=600, help="steps of falling rate and final mix after the rules are learned")
     p.add_argument("--rows", type=int, default=16, help="rows of 128 tokens a step, all workers together")
-    p.add_argument("--lr", type=float, default=3e-3)
+    p.add_argument("--lr", type=float, default=2e-3)
     p.add_argument("--every", type=int, default=100)
     args = p.parse_args()
     with tempfile.TemporaryDirectory() as folder:
