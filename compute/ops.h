@@ -166,13 +166,67 @@ enum op_sae_act {
 	OP_SAE_RELU,
 	OP_SAE_TANH_RELU, /* tanh(relu(h)) */
 	OP_SAE_JUMPRELU,  /* relu(h) where h > threshold, strictly */
+	OP_SAE_GATED,	  /* relu(h mag_scale + b_mag) where h + b_gate > 0 */
+	OP_SAE_CHOSEN,	  /* the choice below; only op_sae_activate_back takes it */
 };
-/* z [R, n] from pre-activations h [R, n]; threshold [1, n] (jumprelu only). */
-void op_sae_activate(struct recorder *rec, struct tensor z, struct tensor h, enum op_sae_act act,
-		     struct tensor threshold);
-/* dh [G*R, n] from dz; through active latents only, no gradient by the threshold. */
+/* What the activations of n features are made with; absent where the act needs none. */
+struct op_sae {
+	enum op_sae_act act;
+	struct tensor threshold;		/* [1, n] */
+	struct tensor b_gate, b_mag, mag_scale; /* [1, n] */
+};
+/* z [R, n] from pre-activations h [R, n]. */
+void op_sae_activate(struct recorder *rec, struct tensor z, struct tensor h, const struct op_sae *sae);
+/* dh [G*R, n] from dz; through active latents only, no gradient by the threshold or the
+ * gate. For OP_SAE_CHOSEN h is what op_sae_chosen left: active is what is not 0. */
 void op_sae_activate_back(struct recorder *rec, struct tensor dh, struct tensor dz, struct tensor h,
-			  enum op_sae_act act, struct tensor threshold);
+			  const struct op_sae *sae);
+
+/* Latents that are on because of the others of their row. Among equals the lower index is
+ * chosen first. */
+enum op_sae_choice {
+	OP_CHOICE_LARGEST,   /* the k largest; of those the positive ones are on */
+	OP_CHOICE_MAGNITUDE, /* the k largest by magnitude, sign kept */
+	OP_CHOICE_GROUPS,    /* of each of k groups of neighbours the largest, if it is positive */
+};
+/* Columns of cut for k. */
+int64_t op_sae_cut_columns(enum op_sae_choice kind, int64_t k);
+/* What the choice comes down to: cut, u32 [R, columns], from h [R, F]. 1 <= k; at most F
+ * are chosen. R at most 65,535. */
+void op_sae_select(struct recorder *rec, struct tensor cut, struct tensor h, enum op_sae_choice kind, int64_t k);
+/* Rows first_row .. first_row + R - 1 of z, of n columns, from h [R, F] and cut: z = h where
+ * it was chosen and is on, else 0; n = F, or the columns of index (u32 [1, n]) if that
+ * exists. kept (as z) receives the same; it may be h if there is no index and first_row is 0. */
+void op_sae_chosen(struct recorder *rec, struct tensor z, struct tensor kept, struct tensor h, struct tensor cut,
+		   struct tensor index, int64_t first_row, enum op_sae_choice kind, int64_t k);
+
+/* The normalisation of an SAE's input (the rule is stated in models/sae_file.h). */
+enum op_sae_norm {
+	OP_SAE_NORM_NONE,
+	OP_SAE_NORM_CONSTANT, /* to length sqrt(d) */
+	OP_SAE_NORM_LAYER,    /* (x - mean) / (sd + 1e-5), sd unbiased */
+};
+struct op_sae_prepare {
+	enum op_sae_norm norm;
+	bool center;	     /* the mean of a row is taken off, for good */
+	struct tensor b_dec; /* [1, d], subtracted afterwards; or absent */
+};
+/* v [R, d] from x [R, d]; stats [R, 4] = {mean, factor, scale and offset that the norm of
+ * the reconstruction would restore}. */
+void op_sae_prepare(struct recorder *rec, struct tensor v, struct tensor stats, struct tensor x,
+		    const struct op_sae_prepare *p);
+/* How x, beside being encoded, acted through its statistics on what came out, `dout` being
+ * the gradient by that: nowhere (no tensors); on moves that op_clamp scaled (out [R, K]), or
+ * on the whole reconstruction (out [R, d] as it was before op_sae_rescale). */
+struct op_sae_restored {
+	struct tensor dout, out;
+	bool whole;
+};
+/* dx [G*R, d] = (dx if `add`) + the gradient by x, from dv, the gradient by v. */
+void op_sae_prepare_back(struct recorder *rec, struct tensor dx, struct tensor dv, struct tensor v, struct tensor stats,
+			 const struct op_sae_prepare *p, const struct op_sae_restored *restored, bool add);
+/* y [G*R, n] = w times the scale of row (r mod R), plus the offset if `offset`. y may be w. */
+void op_sae_rescale(struct recorder *rec, struct tensor y, struct tensor w, struct tensor stats, bool offset);
 
 enum op_clamp_mode {
 	OP_CLAMP_SET,	       /* c */
@@ -183,12 +237,13 @@ enum op_clamp_mode {
 	OP_CLAMP_FLOOR,	       /* max(a, c) */
 };
 /* METHOD 2, for n selected features: move[r, i] = clamp_i(z[r, i]) - z[r, i] on rows
- * with on[r] != 0, else 0. modes u32 [1, n], values [1, n], on u32 [1, R]. */
+ * with on[r] != 0, else 0; times the scale of stats (op_sae_prepare) if they exist.
+ * modes u32 [1, n], values [1, n], on u32 [1, R]. */
 void op_clamp(struct recorder *rec, struct tensor move, struct tensor z, struct tensor modes, struct tensor values,
-	      struct tensor on);
-/* dz [G*R, n] = dmove * (d clamp / d a - 1) on those rows. */
+	      struct tensor on, struct tensor stats);
+/* dz [G*R, n] = dmove * (d clamp / d a - 1) on those rows, times the scale. */
 void op_clamp_back(struct recorder *rec, struct tensor dz, struct tensor dmove, struct tensor z, struct tensor modes,
-		   struct tensor values, struct tensor on);
+		   struct tensor values, struct tensor on, struct tensor stats);
 /* The same on a full feature tensor z [R, F], in place, for the features listed in
  * index (u32 [1, n]); z_full is changed on rows that are on. */
 void op_clamp_full(struct recorder *rec, struct tensor z_full, struct tensor index, struct tensor modes,

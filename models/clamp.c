@@ -9,6 +9,10 @@ static enum status check_rules(const struct sae *sae, const struct clamp_rule *r
 {
 	if (count < 1)
 		return error_set(error, STATUS_INVALID, "a clamp needs at least one feature");
+	if (sae->act.act == OP_SAE_CHOSEN && sae->k == 0)
+		return error_set(error, STATUS_INVALID,
+				 "features of a BatchTopK SAE without a threshold can't be clamped: which of them are "
+				 "active depends on all tokens of a batch");
 	unsigned char *seen = mem_alloc((size_t)sae->features, 1);
 	enum status status = STATUS_OK;
 	for (int64_t i = 0; i < count && status == STATUS_OK; i++) {
@@ -58,34 +62,57 @@ static enum status write_rules(struct clamp *clamp, const struct clamp_rule *rul
 	return status;
 }
 
+/* A tensor of the SAE, by feature, and its K selected rows (or entries) in the clamp. */
+struct selected {
+	struct tensor *to;
+	struct tensor from;
+	int64_t width; /* numbers of a feature */
+};
+enum { SELECTED = 7 };
+
+static int list_selected(struct selected all[SELECTED], struct clamp *clamp)
+{
+	const struct sae *sae = clamp->sae;
+	const struct selected candidates[SELECTED] = {
+		{&clamp->w_enc, sae->w_enc, sae->d},
+		{&clamp->w_dec, sae->w_dec, sae->d},
+		{&clamp->b_enc, sae->b_enc, 1},
+		{&clamp->act.threshold, sae->act.threshold, 1},
+		{&clamp->act.b_gate, sae->act.b_gate, 1},
+		{&clamp->act.b_mag, sae->act.b_mag, 1},
+		{&clamp->act.mag_scale, sae->act.mag_scale, 1},
+	};
+	int n = 0;
+	for (int i = 0; i < SELECTED; i++)
+		if (tensor_exists(candidates[i].from))
+			all[n++] = candidates[i];
+	return n;
+}
+
 enum status clamp_create(struct clamp *clamp, const struct sae *sae, const struct clamp_rule *rules, int64_t count,
 			 struct error *error)
 {
-	*clamp = (struct clamp){.sae = sae, .count = count};
+	*clamp = (struct clamp){.sae = sae, .count = count, .act = {.act = sae->act.act}};
 	enum status status = check_rules(sae, rules, count, error);
 	if (status)
 		return status;
 	clamp->features = mem_alloc((size_t)count, sizeof *clamp->features);
 	for (int64_t i = 0; i < count; i++)
 		clamp->features[i] = rules[i].feature;
+	struct selected selected[SELECTED];
+	int n = list_selected(selected, clamp);
 	clamp->arena = arena_create(sae->device, BUFFER_DEVICE, "the clamp");
-	arena_add(clamp->arena, &clamp->w_enc, DTYPE_F32, count, sae->d);
-	arena_add(clamp->arena, &clamp->w_dec, DTYPE_F32, count, sae->d);
-	arena_add(clamp->arena, &clamp->b_enc, DTYPE_F32, 1, count);
-	if (tensor_exists(sae->threshold))
-		arena_add(clamp->arena, &clamp->threshold, DTYPE_F32, 1, count);
+	for (int i = 0; i < n; i++) {
+		bool vector = i >= 2; /* the matrices lead */
+		arena_add(clamp->arena, selected[i].to, DTYPE_F32, vector ? 1 : count,
+			  vector ? count : selected[i].width);
+	}
 	arena_add(clamp->arena, &clamp->index, DTYPE_U32, 1, count);
 	arena_add(clamp->arena, &clamp->modes, DTYPE_U32, 1, count);
 	arena_add(clamp->arena, &clamp->values, DTYPE_F32, 1, count);
 	status = arena_allocate(clamp->arena, error);
-	if (status == STATUS_OK)
-		status = gather(clamp->w_enc, sae->w_enc, clamp->features, count, sae->d, error);
-	if (status == STATUS_OK)
-		status = gather(clamp->w_dec, sae->w_dec, clamp->features, count, sae->d, error);
-	if (status == STATUS_OK)
-		status = gather(clamp->b_enc, sae->b_enc, clamp->features, count, 1, error);
-	if (status == STATUS_OK && tensor_exists(sae->threshold))
-		status = gather(clamp->threshold, sae->threshold, clamp->features, count, 1, error);
+	for (int i = 0; i < n && status == STATUS_OK; i++)
+		status = gather(*selected[i].to, selected[i].from, clamp->features, count, selected[i].width, error);
 	if (status == STATUS_OK)
 		status = write_rules(clamp, rules, error);
 	if (status)
@@ -100,35 +127,22 @@ void clamp_done(struct clamp *clamp)
 	*clamp = (struct clamp){0};
 }
 
-void clamp_record_encode(const struct clamp *clamp, struct recorder *rec, struct tensor z, struct tensor h,
-			 struct tensor prepared, struct tensor x)
+/* The statistics that scale the moves, if the SAE restores its input's scale. */
+static struct tensor scales(const struct clamp_edit *e)
 {
-	const struct sae *sae = clamp->sae;
-	if (sae->subtract_b_dec) {
-		op_add(rec, prepared, x, sae->b_dec, -1);
-		x = prepared;
-	}
-	op_linear(rec, h, x, clamp->w_enc, OP_OUT_IN, &(struct op_linear){.bias = clamp->b_enc});
-	op_sae_activate(rec, z, h, sae->act, clamp->threshold);
-}
-
-void clamp_record_encode_back(const struct clamp *clamp, struct recorder *rec, struct tensor dx, struct tensor dz,
-			      struct tensor h, struct tensor dh)
-{
-	op_sae_activate_back(rec, dh, dz, h, clamp->sae->act, clamp->threshold);
-	op_linear(rec, dx, dh, clamp->w_enc, OP_IN_OUT, &(struct op_linear){.residual = dx});
+	return e->clamp->sae->norm_out ? e->scratch.stats : (struct tensor){0};
 }
 
 static void edit_forward(struct edit *base, struct recorder *rec, struct tensor x)
 {
 	struct clamp_edit *e = (struct clamp_edit *)base;
 	const struct clamp *clamp = e->clamp;
-	clamp_record_encode(clamp, rec, e->z, e->h, e->prepared, x);
-	op_clamp(rec, e->move, e->z, clamp->modes, clamp->values, e->on);
+	clamp_record_encode(clamp, rec, e->z, e->h, &e->scratch, x);
+	op_clamp(rec, e->move, e->z, clamp->modes, clamp->values, e->on, scales(e));
 	if (e->alpha != 1) {
-		sae_record_encode(clamp->sae, rec, e->full_z, e->full_h, e->prepared, x);
+		sae_record_encode(clamp->sae, rec, e->full_z, e->full_h, &e->full_scratch, x);
 		struct tensor recon = tensor_rows(e->recon, 0, x.rows);
-		sae_record_decode(clamp->sae, rec, recon, e->full_z);
+		sae_record_decode(clamp->sae, rec, recon, e->full_z, &e->full_scratch);
 		op_blend(rec, x, x, recon, e->on, e->alpha);
 	}
 	op_linear(rec, x, e->move, clamp->w_dec, OP_IN_OUT, &(struct op_linear){.residual = x});
@@ -142,15 +156,14 @@ static void edit_backward(struct edit *base, struct recorder *rec, struct tensor
 	const struct clamp *clamp = e->clamp;
 	struct tensor dmove = tensor_rows(e->dmove, 0, dx.rows), dz = tensor_rows(e->dz, 0, dx.rows);
 	op_linear(rec, dmove, dx, clamp->w_dec, OP_OUT_IN, NULL);
-	op_clamp_back(rec, dz, dmove, e->z, clamp->modes, clamp->values, e->on);
+	op_clamp_back(rec, dz, dmove, e->z, clamp->modes, clamp->values, e->on, scales(e));
 	if (e->alpha != 1) {
 		struct tensor full_dz = tensor_rows(e->full_dz, 0, dx.rows), recon = tensor_rows(e->recon, 0, dx.rows);
 		struct tensor full_dh = tensor_rows(e->full_dh, 0, dx.rows);
-		sae_record_decode_back(clamp->sae, rec, full_dz, dx);
-		sae_record_encode_back(clamp->sae, rec, recon, full_dz, e->full_h, full_dh);
+		sae_record_recon_back(clamp->sae, rec, recon, dx, e->full_h, full_dz, full_dh, &e->full_scratch);
 		op_blend(rec, dx, dx, recon, e->on, e->alpha);
 	}
-	clamp_record_encode_back(clamp, rec, dx, dz, e->h, tensor_rows(e->dh, 0, dx.rows));
+	clamp_record_move_back(clamp, rec, dx, dz, e->h, tensor_rows(e->dh, 0, dx.rows), &e->scratch, dmove, e->move);
 }
 
 enum status clamp_edit_create(struct clamp_edit *e, const struct clamp *clamp, int point, double alpha, int64_t rows,
@@ -169,13 +182,14 @@ enum status clamp_edit_create(struct clamp_edit *e, const struct clamp *clamp, i
 	arena_add(e->arena, &e->z, DTYPE_F32, rows, K);
 	arena_add(e->arena, &e->h, DTYPE_F32, rows, K);
 	arena_add(e->arena, &e->move, DTYPE_F32, rows, K);
-	arena_add(e->arena, &e->prepared, DTYPE_F32, rows, sae->d);
+	sae_scratch_declare(&e->scratch, sae, e->arena, SAE_SCRATCH_SELECTED, rows, backward ? gradients : 0);
 	if (backward) {
 		arena_add(e->arena, &e->dmove, DTYPE_F32, G, K);
 		arena_add(e->arena, &e->dz, DTYPE_F32, G, K);
 		arena_add(e->arena, &e->dh, DTYPE_F32, G, K);
 	}
 	if (alpha != 1) {
+		sae_scratch_declare(&e->full_scratch, sae, e->arena, SAE_SCRATCH_ALL, rows, backward ? gradients : 0);
 		arena_add(e->arena, &e->full_z, DTYPE_F32, rows, sae->features);
 		arena_add(e->arena, &e->full_h, DTYPE_F32, rows, sae->features);
 		arena_add(e->arena, &e->recon, DTYPE_F32, G, sae->d);

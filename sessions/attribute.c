@@ -49,8 +49,9 @@ static enum status rank_rows(struct attribution *items, struct scene *base, int 
 		items[f] = (struct attribution){.layer = sae->layer, .feature = (uint32_t)f};
 	for (int64_t p = 0; p < cone->position_count && status == STATUS_OK; p++) {
 		status = scene_features(base, site, cone->positions[p], z, error);
+		double scale = sae_restored_scale(sae, base->sites[site].h + cone->positions[p] * sae->d);
 		for (int64_t f = 0; f < F && status == STATUS_OK; f++) {
-			double gradient = (double)dz[p * F + f], activation = (double)z[f];
+			double gradient = scale * (double)dz[p * F + f], activation = (double)z[f];
 			items[f].attribution += activation * gradient;
 			items[f].activation += activation / (double)cone->position_count;
 			items[f].gradient += gradient;

@@ -38,7 +38,7 @@ static void monitor_forward(struct edit *base, struct recorder *rec, struct tens
 {
 	struct cone_edit *e = (struct cone_edit *)base;
 	struct cone_site *s = e->site;
-	clamp_record_encode(&e->cone->session->sites[s->index].clamp, rec, s->z, s->h, s->prepared, x);
+	clamp_record_encode(&e->cone->session->sites[s->index].clamp, rec, s->z, s->h, &s->scratch, x);
 }
 
 static void monitor_backward(struct edit *base, struct recorder *rec, struct tensor dx)
@@ -48,7 +48,8 @@ static void monitor_backward(struct edit *base, struct recorder *rec, struct ten
 	bool probes = dx.rows > e->cone->rows;
 	if (probes || e->cone->penalties)
 		clamp_record_encode_back(&e->cone->session->sites[s->index].clamp, rec, dx,
-					 probes ? s->dz_probes : s->dz, s->h, tensor_rows(s->dh, 0, dx.rows));
+					 probes ? s->dz_probes : s->dz, s->h, tensor_rows(s->dh, 0, dx.rows),
+					 &s->scratch);
 }
 
 static void capture_forward(struct edit *base, struct recorder *rec, struct tensor x)
@@ -200,7 +201,8 @@ static void declare(struct cone *cone)
 		arena_add(cone->arena, &s->dh, DTYPE_F32, cone->gradients * R, s->K);
 		if (cone->gradients > 1)
 			arena_add(cone->arena, &s->dz_probes, DTYPE_F32, cone->gradients * R, s->K);
-		arena_add(cone->arena, &s->prepared, DTYPE_F32, R, d);
+		sae_scratch_declare(&s->scratch, &session->sites[s->index].sae, cone->arena, SAE_SCRATCH_SELECTED, R,
+				    cone->gradients);
 		N += aligned(R * s->K);
 		Nd += aligned(R * d);
 	}

@@ -17,10 +17,11 @@ struct cone_site {
 	bool has_delta, has_clamp;
 	int64_t first_row; /* of delta, where has_delta */
 	int64_t K;
-	struct tensor z, h, dz, change;	  /* [R, K]; z, dz, change are views of the flat tensors */
-	struct tensor dz_probes;	  /* [G*R, K] where the cone carries G > 1 gradients */
-	struct tensor decoded, ddecoded;  /* [R, d] views */
-	struct tensor prepared, dh;	  /* scratch */
+	struct tensor z, h, dz, change;	 /* [R, K]; z, dz, change are views of the flat tensors */
+	struct tensor dz_probes;	 /* [G*R, K] where the cone carries G > 1 gradients */
+	struct tensor decoded, ddecoded; /* [R, d] views */
+	struct tensor dh;		 /* scratch */
+	struct sae_scratch scratch;
 	struct tensor delta, g;		  /* [positions, d] views */
 	struct tensor g_replicas;	  /* [G*positions, d] view of g_all */
 	int64_t entry;			  /* of its monitored activations among all of the session's */

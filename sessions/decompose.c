@@ -126,6 +126,11 @@ static enum status split_layer(struct decomposition *out, struct session *sessio
 		split(site, change, n, out->top_k, parts, parts + n * F, parts + 2 * n * F);
 		status = decode_rows(&site->sae, parts, 3 * n, decoded, error);
 	}
+	for (int64_t r = 0; r < 3 * n && status == STATUS_OK; r++) {
+		double scale = sae_restored_scale(&site->sae, rows + r % n * d);
+		for (int64_t j = 0; j < d; j++)
+			decoded[r * d + j] *= (float)scale;
+	}
 	if (status == STATUS_OK) {
 		static const enum component_kind kinds[] = {COMPONENT_CLAMPED, COMPONENT_NON_CLAMPED, COMPONENT_TOP_K};
 		for (int i = 0; i < 3; i++) {

@@ -36,34 +36,13 @@ static enum status split_spec(const char *spec, int *layer, enum hook *hook, con
 	return status;
 }
 
-static enum status unsupported(const struct sae_spec *spec, struct error *error)
-{
-	if (spec->transcoder)
-		return error_set(
-			error, STATUS_INVALID,
-			"'%s' is a transcoder: it reads one place and writes another, so there is no residual to "
-			"clamp with it",
-			spec->path);
-	if (spec->act != SAE_RELU && spec->act != SAE_TANH_RELU && spec->act != SAE_JUMPRELU)
-		return error_set(
-			error, STATUS_INVALID,
-			"'%s' has the activation %s, which this version can read but not run on the device; relu, "
-			"tanh-relu and jumprelu run",
-			spec->path, sae_act_name(spec->act));
-	if (spec->norm != SAE_NORM_NONE || spec->norm_out || spec->center_input || spec->has_skip)
-		return error_set(
-			error, STATUS_INVALID,
-			"'%s' normalises or centres its input (%s), which this version can read but not run on the "
-			"device",
-			spec->path, sae_norm_name(spec->norm));
-	return STATUS_OK;
-}
-
 /* Where the SAE goes: the override, or what the file says. */
-static enum status place(const struct session *session, const struct sae_spec *spec, int layer, enum hook hook,
-			 struct sae_arrays *arrays, int *point, struct error *error)
+static enum status place(const struct session *session, const struct sae_spec *spec, int *layer_in_out,
+			 enum hook *hook_in_out, int *point, struct error *error)
 {
 	const struct arch *arch = &session->model.arch;
+	int layer = *layer_in_out;
+	enum hook hook = *hook_in_out;
 	if (layer < 0) {
 		if (spec->layer < 0 || !sae_site_hook(spec->site_in, &hook))
 			return error_set(
@@ -87,14 +66,9 @@ static enum status place(const struct session *session, const struct sae_spec *s
 			"another model",
 			spec->path, (long long)spec->d_in, spec->model_name ? "recorded model: " : "no model recorded",
 			spec->model_name ? spec->model_name : "", arch->d);
-	arrays->layer = layer;
-	arrays->hook = hook;
+	*layer_in_out = layer;
+	*hook_in_out = hook;
 	return STATUS_OK;
-}
-
-static enum op_sae_act act_of(enum sae_act act)
-{
-	return act == SAE_RELU ? OP_SAE_RELU : act == SAE_TANH_RELU ? OP_SAE_TANH_RELU : OP_SAE_JUMPRELU;
 }
 
 static enum status open_one(struct session *session, struct site *site, const char *text, struct error *error)
@@ -110,27 +84,16 @@ static enum status open_one(struct session *session, struct site *site, const ch
 	status = sae_file_open(&spec, path, NULL, error);
 	if (status)
 		return status;
-	struct sae_arrays arrays = {0};
-	status = unsupported(&spec, error);
+	status = sae_check_clampable(&spec, error);
 	if (status == STATUS_OK)
-		status = place(session, &spec, layer, hook, &arrays, &site->point, error);
+		status = place(session, &spec, &layer, &hook, &site->point, error);
 	if (status == STATUS_OK)
 		status = sae_file_load(&spec, error);
-	if (status == STATUS_OK) {
-		arrays.d = spec.d_in;
-		arrays.features = spec.F;
-		arrays.act = act_of(spec.act);
-		arrays.subtract_b_dec = spec.subtract_b_dec;
-		arrays.w_enc = spec.W_enc;
-		arrays.w_dec = spec.W_dec;
-		arrays.b_enc = spec.b_enc;
-		arrays.b_dec = spec.b_dec;
-		arrays.threshold = spec.threshold;
-		status = sae_create(&site->sae, session->device, &arrays, error);
-	}
+	if (status == STATUS_OK)
+		status = sae_create(&site->sae, session->device, &spec, layer, hook, error);
 	if (status == STATUS_OK) {
 		site->path = mem_strdup(path);
-		site->name = mem_printf("layer %d %s, %lld %s", arrays.layer, hook_name(arrays.hook), (long long)spec.F,
+		site->name = mem_printf("layer %d %s, %lld %s", layer, hook_name(hook), (long long)spec.F,
 					sae_act_name(spec.act));
 	}
 	sae_spec_done(&spec);

@@ -13,8 +13,9 @@
 struct capture {
 	struct edit edit;
 	struct site *site;
-	struct tensor h;		/* [T + A, d] */
-	struct tensor z, pre, prepared; /* [T + A, K] */
+	struct tensor h;      /* [T + A, d] */
+	struct tensor z, pre; /* [T + A, K] */
+	struct sae_scratch scratch;
 };
 
 static void capture_forward(struct edit *base, struct recorder *rec, struct tensor x)
@@ -22,7 +23,7 @@ static void capture_forward(struct edit *base, struct recorder *rec, struct tens
 	struct capture *c = (struct capture *)base;
 	record_copy_tensor(rec, c->h, x);
 	if (tensor_exists(c->z))
-		clamp_record_encode(&c->site->clamp, rec, c->z, c->pre, c->prepared, x);
+		clamp_record_encode(&c->site->clamp, rec, c->z, c->pre, &c->scratch, x);
 }
 
 /* What lives only while a scene is being computed. */
@@ -79,7 +80,7 @@ static enum status make_edits(struct scene *scene, struct scene_work *w, struct 
 		if (site->rule_count > 0) {
 			arena_add(w->arena, &c->z, DTYPE_F32, scene->total, site->rule_count);
 			arena_add(w->arena, &c->pre, DTYPE_F32, scene->total, site->rule_count);
-			arena_add(w->arena, &c->prepared, DTYPE_F32, scene->total, site->sae.d);
+			sae_scratch_declare(&c->scratch, &site->sae, w->arena, SAE_SCRATCH_SELECTED, scene->total, 0);
 		}
 		w->edits[w->edit_count++] = &c->edit;
 	}

@@ -13,6 +13,8 @@ layout(push_constant) uniform Push { push_sae p; };
 #define SAE_RELU 0u
 #define SAE_TANH_RELU 1u
 #define SAE_JUMPRELU 2u
+#define SAE_GATED 3u
+#define SAE_CHOSEN 4u
 
 #define CLAMP_SET 0u
 #define CLAMP_SET_ACTIVE 1u

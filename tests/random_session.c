@@ -120,19 +120,18 @@ static enum status make_sae(struct session *session, const struct random_shape *
 	struct site *site = &session->sites[0];
 	float *w_enc = random_floats(s->features * s->d, 0.1f), *w_dec = random_floats(s->features * s->d, 0.1f);
 	float *b_enc = random_floats(s->features, 0.1f), *b_dec = random_floats(s->d, 0.1f);
-	struct sae_arrays arrays = {
-		.layer = s->sae_layer,
-		.hook = s->sae_hook,
-		.d = s->d,
-		.features = s->features,
-		.act = OP_SAE_RELU,
-		.w_enc = w_enc,
-		.w_dec = w_dec,
+	struct sae_spec spec = {
+		.d_in = s->d,
+		.d_out = s->d,
+		.F = s->features,
+		.act = SAE_RELU,
+		.W_enc = w_enc,
+		.W_dec = w_dec,
 		.b_enc = b_enc,
 		.b_dec = b_dec,
 	};
 	*site = (struct site){0};
-	enum status status = sae_create(&site->sae, session->device, &arrays, error);
+	enum status status = sae_create(&site->sae, session->device, &spec, s->sae_layer, s->sae_hook, error);
 	if (status == STATUS_OK && !point_of_hook(&session->model.arch, s->sae_layer, s->sae_hook, &site->point))
 		status = error_set(error, STATUS_INVALID, "the random model has no such hook");
 	session->site_count = 1;

@@ -20,7 +20,7 @@
 #include "sessions/experiment.h"
 #include "tui/options.h"
 
-/* All but those of TopK encoders. */
+/* All of them. */
 static const char *const cases[] = {
 	"ablate-choice",
 	"act-l2",
@@ -57,6 +57,8 @@ static const char *const cases[] = {
 	"ridge",
 	"scale-active",
 	"set",
+	"topk-encoder",
+	"topk-none",
 	"vocab-margin",
 	"weighted-sum",
 	"jacobian",

@@ -1,0 +1,592 @@
+/* SAEs on the device (models/sae.h, sessions/encode.h): the golden folders, and SAEs made
+ * here of every activation and normalisation against models/sae_reference.h. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "compute/base/file.h"
+#include "compute/base/json.h"
+#include "compute/base/mem.h"
+#include "models/npy.h"
+#include "models/sae_reference.h"
+#include "sessions/encode.h"
+#include "tests/scratch.h"
+
+static struct device *device;
+static struct error device_error;
+
+static void need_device(void)
+{
+	if (device)
+		return;
+	print_message("%s\n", device_error.text);
+	skip();
+}
+
+static float *floats(const double *x, size_t n)
+{
+	float *out = mem_alloc(n, sizeof *out);
+	for (size_t i = 0; i < n; i++)
+		out[i] = (float)x[i];
+	return out;
+}
+
+/* Stops the test; for the analyzer, which takes fail_msg to return. */
+static _Noreturn void stop(const char *name, const struct error *error)
+{
+	fail_msg("%s: %s", name, error->text);
+	abort();
+}
+
+/* max|a - b| <= tolerance max|b|; NaN fails. */
+static void check_same(const char *name, const char *what, const float *a, const double *b, size_t n, double tolerance)
+{
+	double worst = 0, largest = 0;
+	bool finite = true;
+	for (size_t i = 0; i < n; i++) {
+		finite = finite && isfinite(a[i]);
+		worst = fmax(worst, fabs((double)a[i] - b[i]));
+		largest = fmax(largest, fabs(b[i]));
+	}
+	if (!finite || !(worst <= tolerance * largest))
+		fail_msg("%s, %s: off by %.2e of the largest, %g", name, what, worst / largest, largest);
+}
+
+/* ---- golden folders ---- */
+
+struct golden {
+	const char *name;
+	char *arrays; /* golden/saes/NAME/golden or another reading's */
+	cJSON *about;
+	struct sae sae;
+	int64_t T;
+	float *x;
+	double tolerance;
+};
+
+static double *read_array(const char *folder, const char *name, size_t count)
+{
+	char *path = path_join(folder, name);
+	double *data;
+	size_t n;
+	struct error error;
+	if (npy_read_double(path, &data, &n, NULL, &error))
+		stop("test", &error);
+	if (n != count)
+		fail_msg("%s holds %zu numbers, not %zu", path, n, count);
+	free(path);
+	return data;
+}
+
+static void compare(const struct golden *g, const char *file, const float *got, size_t n)
+{
+	double *want = read_array(g->arrays, file, n);
+	check_same(g->name, file, got, want, n, g->tolerance);
+	free(want);
+}
+
+static enum op_clamp_mode clamp_mode(const char *name)
+{
+	static const char *const names[] = {"set", "set_active", "scale", "scale_active", "ablate", "floor"};
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (strcmp(names[i], name) == 0)
+			return (enum op_clamp_mode)i;
+	fail_msg("unknown clamp mode %s", name);
+	return OP_CLAMP_SET;
+}
+
+static void check_golden_clamps(const struct golden *g)
+{
+	const cJSON *features = json_member(g->about, "clamped_features"), *one, *feature;
+	float *out = mem_alloc((size_t)(g->T * g->sae.d), sizeof *out);
+	struct error error;
+	cJSON_ArrayForEach(one, json_member(g->about, "clamps"))
+	{
+		struct clamp_rule rules[16];
+		int64_t K = 0;
+		cJSON_ArrayForEach(feature, features) rules[K++] = (struct clamp_rule){
+			(uint32_t)feature->valueint, clamp_mode(json_member(one, "mode")->valuestring),
+			(float)json_member(one, "value")->valuedouble};
+		double alpha = json_member(one, "error_scale")->valuedouble;
+		if (encode_clamped_rows(&g->sae, rules, K, alpha, g->x, g->T, out, &error))
+			stop(g->name, &error);
+		compare(g, json_member(one, "file")->valuestring, out, (size_t)(g->T * g->sae.d));
+	}
+	free(out);
+}
+
+static void check_golden_arrays(const struct golden *g, const char *upstream)
+{
+	size_t latents = (size_t)(g->T * g->sae.features), numbers = (size_t)(g->T * g->sae.d);
+	float *z = mem_alloc(latents, sizeof *z), *y = mem_alloc(numbers, sizeof *y),
+	      *dx = mem_alloc(numbers, sizeof *dx);
+	struct error error;
+	if (encode_rows(&g->sae, g->x, g->T, z, y, &error))
+		stop(g->name, &error);
+	compare(g, "features.npy", z, latents);
+	compare(g, "recon.npy", y, numbers);
+	const cJSON *row = json_member(g->about, "exact_row"), *one;
+	cJSON_ArrayForEach(one, json_member(g->about, "exact_features"))
+	{
+		float at = z[row->valueint * g->sae.features + one->valueint];
+		if (at != 0 && strcmp(g->arrays, upstream) == 0) /* under another reading the row is not exact */
+			fail_msg("%s: latent %d is %g, it should sit on its threshold", g->name, one->valueint,
+				 (double)at);
+	}
+	double *up = read_array(upstream, "g_features.npy", latents);
+	float *up_floats = floats(up, latents);
+	if (encode_rows_back(&g->sae, g->x, g->T, up_floats, NULL, dx, &error))
+		stop(g->name, &error);
+	compare(g, "grad_x_from_features.npy", dx, numbers);
+	free(up);
+	free(up_floats);
+	up = read_array(upstream, "g_recon.npy", numbers);
+	up_floats = floats(up, numbers);
+	if (encode_rows_back(&g->sae, g->x, g->T, NULL, up_floats, dx, &error))
+		stop(g->name, &error);
+	compare(g, "grad_x_from_recon.npy", dx, numbers);
+	free(up);
+	free(up_floats);
+	free(z);
+	free(y);
+	free(dx);
+	check_golden_clamps(g);
+}
+
+/* False for a transcoder. */
+static bool check_reading(struct golden *g, const char *folder, const char *arrays, const struct sae_options *options)
+{
+	char *path = path_join(folder, json_member(g->about, "path")->valuestring);
+	char *upstream = path_join(folder, "golden");
+	struct sae_spec spec;
+	struct error error;
+	if (sae_file_open(&spec, path, options, &error) || sae_file_load(&spec, &error))
+		stop(g->name, &error);
+	bool runs = sae_check_clampable(&spec, &error) == STATUS_OK;
+	assert_int_equal(runs, !spec.transcoder);
+	if (runs) {
+		if (sae_create(&g->sae, device, &spec, 4, HOOK_RESID_PRE, &error))
+			stop(g->name, &error);
+		double *x = read_array(upstream, "x.npy", (size_t)(g->T * spec.d_in));
+		g->x = floats(x, (size_t)(g->T * spec.d_in));
+		g->arrays = path_join(folder, arrays);
+		check_golden_arrays(g, upstream);
+		free(x);
+		free(g->x);
+		free(g->arrays);
+		sae_done(&g->sae);
+	} else {
+		assert_true(scratch_says(error.text, "transcoder"));
+	}
+	sae_spec_done(&spec);
+	free(path);
+	free(upstream);
+	return runs;
+}
+
+static bool check_folder(const char *name, const char *folder)
+{
+	struct golden g = {.name = name};
+	struct error error;
+	char *path = path_join(folder, "golden/cases.json");
+	if (json_read(&g.about, path, 1 << 20, &error))
+		stop("test", &error);
+	free(path);
+	g.T = (int64_t)json_member(g.about, "rows")->valuedouble;
+	g.tolerance = json_member(g.about, "tolerance")->valuedouble;
+	bool runs = check_reading(&g, folder, "golden", NULL);
+	const cJSON *one;
+	cJSON_ArrayForEach(one, json_member(g.about, "alternatives"))
+	{
+		const char *other = json_member(one, "folder")->valuestring;
+		struct sae_options options = {.saelens_reading = strcmp(other, "golden_saelens") == 0};
+		if (strcmp(other, "golden_folded") == 0)
+			options.activation_scale = json_member(g.about, "fold_scale")->valuedouble;
+		check_reading(&g, folder, other, &options);
+	}
+	cJSON_Delete(g.about);
+	return runs;
+}
+
+static void test_golden(void **state)
+{
+	(void)state;
+	need_device();
+	char *list = scratch_golden("saes/index.json");
+	if (!list) {
+		print_message("the golden SAEs are not there\n");
+		skip();
+	}
+	cJSON *index;
+	struct error error;
+	assert_int_equal(json_read(&index, list, 1 << 20, &error), STATUS_OK);
+	const cJSON *one;
+	int ran = 0;
+	cJSON_ArrayForEach(one, index)
+	{
+		const char *name = json_member(one, "name")->valuestring;
+		char *relative = mem_printf("saes/%s", name), *folder = scratch_golden(relative);
+		ran += check_folder(name, folder);
+		free(relative);
+		free(folder);
+	}
+	print_message("# %d of %d golden SAEs ran, the others are transcoders\n", ran, cJSON_GetArraySize(index));
+	assert_true(ran >= 30);
+	cJSON_Delete(index);
+	free(list);
+	assert_int_equal(device_validation_messages(device), 0);
+}
+
+/* ---- SAEs made here ---- */
+
+static uint64_t random_state = 20261124;
+
+static double uniform(double low, double high)
+{
+	random_state ^= random_state >> 12;
+	random_state ^= random_state << 25;
+	random_state ^= random_state >> 27;
+	return low + (high - low) * (double)(random_state * 0x2545f4914f6cdd1d >> 11) * 0x1p-53;
+}
+
+static float *random_floats(size_t n, double low, double high)
+{
+	float *x = mem_alloc(n, sizeof *x);
+	for (size_t i = 0; i < n; i++)
+		x[i] = (float)uniform(low, high);
+	return x;
+}
+
+static void make_spec(struct sae_spec *s, enum sae_act act, enum sae_norm norm, bool center, int64_t d, int64_t F,
+		      int64_t k)
+{
+	size_t f = (size_t)F, n = (size_t)d;
+	*s = (struct sae_spec){
+		.path = mem_strdup("made here"),
+		.d_in = d,
+		.d_out = d,
+		.F = F,
+		.act = act,
+		.k = act == SAE_TOPK || act == SAE_ABSTOPK || act == SAE_GROUPMAX ? k : 0,
+		.batch_k = (double)k + 0.5,
+		.norm = norm,
+		.norm_out = norm != SAE_NORM_NONE,
+		.subtract_b_dec = act % 2 == 0,
+		.center_input = center,
+		.W_enc = random_floats(f * n, -0.5, 0.5),
+		.W_dec = random_floats(f * n, -0.5, 0.5),
+		.b_dec = random_floats(n, -0.5, 0.5),
+	};
+	if (act != SAE_GATED)
+		s->b_enc = random_floats(f, -0.3, 0.3);
+	if (act == SAE_JUMPRELU)
+		s->threshold = random_floats(f, -0.1, 0.6);
+	if (act == SAE_GATED) {
+		s->b_gate = random_floats(f, -0.3, 0.3);
+		s->b_mag = random_floats(f, -0.3, 0.5);
+		s->mag_scale = random_floats(f, 0.5, 2);
+	}
+}
+
+/* Rows of the size of residuals: off centre, lengths over a decade. */
+static double *random_rows(int64_t n, int64_t d)
+{
+	double *x = mem_alloc((size_t)(n * d), sizeof *x);
+	for (int64_t r = 0; r < n; r++) {
+		double scale = pow(10, uniform(-0.5, 0.7)), shift = uniform(-0.5, 0.5);
+		for (int64_t j = 0; j < d; j++)
+			x[r * d + j] = (float)(scale * (uniform(-1, 1) + shift));
+	}
+	return x;
+}
+
+static const char *name_of(const struct sae_spec *s)
+{
+	static char name[128];
+	snprintf(name, sizeof name, "%s, norm %s%s, %lld of %lld features", sae_act_name(s->act),
+		 sae_norm_name(s->norm), s->center_input ? ", centred" : "", (long long)s->k, (long long)s->F);
+	return name;
+}
+
+static void check_encode(const struct sae_spec *s, const struct sae *sae, int64_t T, const double *x)
+{
+	size_t latents = (size_t)(T * s->F), numbers = (size_t)(T * s->d_in);
+	float *xf = floats(x, numbers), *z = mem_alloc(latents, sizeof *z), *y = mem_alloc(numbers, sizeof *y);
+	double *z_want = mem_alloc(latents, sizeof *z_want), *y_want = mem_alloc(numbers, sizeof *y_want);
+	struct error error;
+	if (encode_rows(sae, xf, T, z, y, &error))
+		stop(name_of(s), &error);
+	sae_reference_encode(s, T, x, z_want, NULL);
+	sae_reference_decode(s, T, x, z_want, y_want);
+	for (size_t i = 0; i < latents; i++)
+		if ((z[i] != 0) != (z_want[i] != 0))
+			fail_msg("%s: latent %zu is %g, expected %g", name_of(s), i, (double)z[i], z_want[i]);
+	check_same(name_of(s), "features", z, z_want, latents, 2e-5);
+	check_same(name_of(s), "reconstruction", y, y_want, numbers, 2e-5);
+
+	double *up = random_rows(T, s->F > s->d_in ? s->F : s->d_in);
+	float *upf = floats(up, latents > numbers ? latents : numbers);
+	for (int which = 0; which < 2; which++) {
+		if (encode_rows_back(sae, xf, T, which ? NULL : upf, which ? upf : NULL, y, &error))
+			stop(name_of(s), &error);
+		if (which)
+			sae_reference_recon_back(s, T, x, up, y_want);
+		else
+			sae_reference_encode_back(s, T, x, up, y_want);
+		check_same(name_of(s), which ? "gradient from the reconstruction" : "gradient from features", y, y_want,
+			   numbers, 1e-4);
+	}
+	free(up);
+	free(upf);
+	free(xf);
+	free(z);
+	free(y);
+	free(z_want);
+	free(y_want);
+}
+
+enum { GRADIENTS = 2 };
+
+/* The edit, rows r % 3 == 1 off: what it makes of x, and the gradients by x of two sums. */
+static void run_edit(const struct sae *sae, const struct clamp_rule *rules, int64_t K, double alpha, int64_t T,
+		     const float *x, const float *up, float *out, float *dx, const char *name)
+{
+	struct clamp clamp;
+	struct clamp_edit edit;
+	struct error error;
+	if (clamp_create(&clamp, sae, rules, K, &error) ||
+	    clamp_edit_create(&edit, &clamp, 0, alpha, T, GRADIENTS, true, &error))
+		stop(name, &error);
+	struct arena *arena = arena_create(device, BUFFER_DEVICE, "test");
+	struct tensor xt, g;
+	arena_add(arena, &xt, DTYPE_F32, T, sae->d);
+	arena_add(arena, &g, DTYPE_F32, GRADIENTS * T, sae->d);
+	uint32_t on[16];
+	for (int64_t r = 0; r < T; r++)
+		on[r] = r % 3 != 1;
+	if (arena_allocate(arena, &error) || tensor_write(edit.on, on, &error) || tensor_write(xt, x, &error) ||
+	    tensor_write(g, up, &error))
+		stop("test", &error);
+	struct recorder *rec = recorder_create(device, "test");
+	recorder_begin(rec);
+	edit.edit.forward(&edit.edit, rec, xt);
+	edit.edit.backward(&edit.edit, rec, g);
+	if (recorder_run(rec, &error) || tensor_read(xt, out, &error) || tensor_read(g, dx, &error))
+		stop(name, &error);
+	recorder_destroy(&rec);
+	arena_destroy(&arena);
+	clamp_edit_done(&edit);
+	clamp_done(&clamp);
+}
+
+/* The edit in doubles; each feature has its own rule. */
+static void reference_edit(const struct sae_spec *s, const struct clamp_rule *rules, int64_t K, double alpha, int64_t T,
+			   const double *x, double *out)
+{
+	size_t latents = (size_t)(T * s->F), numbers = (size_t)(T * s->d_in);
+	double *z = mem_alloc(latents, sizeof *z), *y = mem_alloc(numbers, sizeof *y);
+	sae_reference_encode(s, T, x, z, NULL);
+	sae_reference_decode(s, T, x, z, y);
+	for (int64_t t = 0; t < T; t++)
+		for (int64_t i = 0; i < K; i++) {
+			double *at = &z[t * s->F + rules[i].feature];
+			*at = sae_reference_clamp_value(rules[i].mode, (double)rules[i].value, *at);
+		}
+	sae_reference_decode(s, T, x, z, out);
+	for (int64_t i = 0; i < T * s->d_in; i++)
+		out[i] = i / s->d_in % 3 == 1 ? x[i] : out[i] + alpha * (x[i] - y[i]);
+	free(z);
+	free(y);
+}
+
+static void check_clamp(const struct sae_spec *s, const struct sae *sae, int64_t T, double *x)
+{
+	enum { K = 7 };
+	size_t numbers = (size_t)(T * s->d_in);
+	struct clamp_rule rules[K];
+	for (int64_t i = 0; i < K; i++) /* descending, every mode */
+		rules[i] = (struct clamp_rule){(uint32_t)(s->F - 1 - i * (s->F / K)), (enum op_clamp_mode)(i % 6),
+					       (float)uniform(-2, 2)};
+	float *xf = floats(x, numbers), *out = mem_alloc(numbers, sizeof *out);
+	float *up = random_floats(GRADIENTS * numbers, -1, 1), *dx = mem_alloc(GRADIENTS * numbers, sizeof *dx);
+	double *want = mem_alloc(numbers, sizeof *want), *above = mem_alloc(numbers, sizeof *above);
+	double *slopes = mem_alloc(GRADIENTS * numbers, sizeof *slopes);
+	for (int half = 0; half < 2; half++) {
+		double alpha = half ? 0.3 : 1;
+		run_edit(sae, rules, K, alpha, T, xf, up, out, dx, name_of(s));
+		reference_edit(s, rules, K, alpha, T, x, want);
+		check_same(name_of(s), half ? "clamp with 0.3 of the error" : "clamp", out, want, numbers, 2e-5);
+		for (size_t i = 0; i < numbers; i++) {
+			const double step = 1e-6;
+			double at = x[i];
+			x[i] = at + step;
+			reference_edit(s, rules, K, alpha, T, x, above);
+			x[i] = at - step;
+			reference_edit(s, rules, K, alpha, T, x, want);
+			x[i] = at;
+			for (size_t g = 0; g < GRADIENTS; g++) {
+				double sum = 0;
+				for (size_t j = 0; j < numbers; j++)
+					sum += (double)up[g * numbers + j] * (above[j] - want[j]);
+				slopes[g * numbers + i] = sum / (2 * step);
+			}
+		}
+		check_same(name_of(s), half ? "clamp's gradient with 0.3 of the error" : "clamp's gradient", dx, slopes,
+			   GRADIENTS * numbers, 1e-4);
+	}
+	free(xf);
+	free(out);
+	free(up);
+	free(dx);
+	free(want);
+	free(above);
+	free(slopes);
+}
+
+static void check_spec(const struct sae_spec *s, int64_t T, bool clamps)
+{
+	struct sae sae;
+	struct error error;
+	assert_int_equal(sae_check(s, &error), STATUS_OK);
+	if (sae_create(&sae, device, s, 0, HOOK_RESID_PRE, &error))
+		stop(name_of(s), &error);
+	double *x = random_rows(T, s->d_in);
+	check_encode(s, &sae, T, x);
+	if (s->act == SAE_BATCHTOPK) {
+		struct clamp clamp;
+		struct clamp_rule rule = {0};
+		assert_int_equal(clamp_create(&clamp, &sae, &rule, 1, &error), STATUS_INVALID);
+		assert_true(scratch_says(error.text, "BatchTopK"));
+		assert_int_equal(sae_check_clampable(s, &error), STATUS_INVALID);
+		assert_true(scratch_says(error.text, "BatchTopK"));
+	} else if (clamps) {
+		check_clamp(s, &sae, T, x);
+	}
+	free(x);
+	sae_done(&sae);
+}
+
+static void test_every_kind(void **state)
+{
+	(void)state;
+	need_device();
+	for (int act = 0; act < SAE_ACT_COUNT; act++)
+		for (int norm = 0; norm <= SAE_NORM_LAYER; norm++)
+			for (int center = 0; center < 2; center++) {
+				struct sae_spec s;
+				make_spec(&s, (enum sae_act)act, (enum sae_norm)norm, center, 13, 60, 5);
+				check_spec(&s, 5, true);
+				sae_spec_done(&s);
+			}
+	assert_int_equal(device_validation_messages(device), 0);
+}
+
+/* A norm on the way in that isn't undone on the way out, as transcoders' and some SAEs'. */
+static void test_norm_in_only(void **state)
+{
+	(void)state;
+	need_device();
+	for (int norm = 1; norm <= SAE_NORM_LAYER; norm++) {
+		struct sae_spec s;
+		make_spec(&s, SAE_RELU, (enum sae_norm)norm, false, 11, 24, 5);
+		s.norm_out = false;
+		check_spec(&s, 4, true);
+		sae_spec_done(&s);
+	}
+}
+
+/* With a small binding limit everything is split: W over its rows, features over rows. */
+static void test_split(void **state)
+{
+	(void)state;
+	need_device();
+	struct device_info *info = (struct device_info *)(uintptr_t)device_get_info(device);
+	uint64_t limit = info->max_binding_bytes;
+	info->max_binding_bytes = 4096;
+	for (int act = 0; act < SAE_BATCHTOPK; act++)
+		for (int norm = 0; norm <= SAE_NORM_LAYER; norm += 2) {
+			struct sae_spec s;
+			make_spec(&s, (enum sae_act)act, (enum sae_norm)norm, false, 16, 480, 5);
+			check_spec(&s, 7, true);
+			sae_spec_done(&s);
+		}
+	info->max_binding_bytes = limit;
+	assert_int_equal(device_validation_messages(device), 0);
+}
+
+/* The scale on the host is the one on the device: moving a feature by 1 moves x by it. */
+static void test_scale(void **state)
+{
+	(void)state;
+	need_device();
+	for (int norm = 0; norm <= SAE_NORM_LAYER; norm++) {
+		struct sae_spec s;
+		struct sae sae;
+		struct error error;
+		make_spec(&s, SAE_RELU, (enum sae_norm)norm, norm == 1, 17, 20, 4);
+		if (sae_create(&sae, device, &s, 0, HOOK_RESID_PRE, &error))
+			stop("test", &error);
+		double *x = random_rows(1, s.d_in), z[20], a[17], b[17];
+		float *xf = floats(x, 17);
+		sae_reference_encode(&s, 1, x, z, NULL);
+		sae_reference_decode(&s, 1, x, z, a);
+		z[3] += 1;
+		sae_reference_decode(&s, 1, x, z, b);
+		double moved = (b[5] - a[5]) / (double)s.W_dec[3 * 17 + 5];
+		assert_true(fabs(moved - sae_restored_scale(&sae, xf)) < 1e-6 * moved);
+		free(x);
+		free(xf);
+		sae_done(&sae);
+		sae_spec_done(&s);
+	}
+}
+
+/* More memory than there is: a sentence with both numbers, before anything is taken. */
+static void test_memory(void **state)
+{
+	(void)state;
+	need_device();
+	struct sae_spec s;
+	struct sae sae;
+	struct error error;
+	struct device_info *info = (struct device_info *)(uintptr_t)device_get_info(device);
+	uint64_t memory = info->memory_bytes;
+	make_spec(&s, SAE_RELU, SAE_NORM_NONE, false, 16, 64, 4);
+	assert_true(sae_estimate(&s) >= 2 * 16 * 64 * 4);
+	info->memory_bytes = device_memory_used(device) + sae_estimate(&s) - 1;
+	assert_int_equal(sae_create(&sae, device, &s, 3, HOOK_RESID_PRE, &error), STATUS_FAILED);
+	assert_true(scratch_says(error.text, "needs"));
+	info->memory_bytes = memory;
+	sae_spec_done(&s);
+}
+
+static int open_device(void **state)
+{
+	(void)state;
+	if (device_create(&device, &(struct device_options){.validation = true}, &device_error))
+		device = NULL;
+	return 0;
+}
+
+static int close_device(void **state)
+{
+	(void)state;
+	device_destroy(&device);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_golden), cmocka_unit_test(test_every_kind), cmocka_unit_test(test_norm_in_only),
+		cmocka_unit_test(test_split),  cmocka_unit_test(test_memory),	  cmocka_unit_test(test_scale),
+	};
+	return cmocka_run_group_tests_name("sae_device", tests, open_device, close_device);
+}
