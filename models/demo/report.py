@@ -42,8 +42,8 @@ class Batch:
         self.inside = (positions[None] <= self.last[:, None]) & (positions > 0)
 
 
-def clamp_edit(s, layer, chosen, mode, value):
-    """Edit function that clamps the features `chosen` [B, F] (bool) at `layer`; value is a number or [F]."""
+def clamp_edit(s, layer, chosen, mode, value, only=None):
+    """Edit function that clamps the features `chosen` [B, F] (bool) at `layer`, at all positions or at one per row (`only` [B])."""
     def edit(at, x):
         if at != layer:
             return x
@@ -53,7 +53,10 @@ def clamp_edit(s, layer, chosen, mode, value):
             target = torch.where(z > 0, target, z)
         elif mode == "floor":
             target = torch.maximum(z, target)
-        return x + torch.where(chosen[:, None, :], target - z, 0.0) @ s.W_dec
+        where = chosen[:, None, :]
+        if only is not None:
+            where = where & (torch.arange(x.shape[1])[None, :, None] == only[:, None, None])
+        return x + torch.where(where, target - z, 0.0) @ s.W_dec
     return edit
 
 
@@ -302,13 +305,13 @@ def floor_value(contrast, declined_mean, k, times):
 
 @torch.no_grad()
 def floor_table(model, saes, task, tok, cells):
-    """Answered prompts with the refusal features (difference of means) held up at all positions."""
+    """Answered prompts with the refusal features (difference of means) held up at the last prompt position."""
     base = task.present(model)
     for layer, s in enumerate(saes):
         contrast, declined_mean = refusal_contrast(model, s, layer, tok)
         for k, times in itertools.product(KS, FLOORS):
             chosen = top_features(contrast[None], k).expand(len(task.rows), -1)
-            gone = task.flipped(model, clamp_edit(s, layer, chosen, "floor", floor_value(contrast, declined_mean, k, times)))
+            gone = task.flipped(model, clamp_edit(s, layer, chosen, "floor", floor_value(contrast, declined_mean, k, times), task.batch.last))
             cells[layer, k, f"floor {times}x"] = (int((gone & base).sum()), int(base.sum()))
     return cells
 
@@ -322,7 +325,7 @@ def recover(model, s, layer, task, row, chosen, mode, value, steps=100, lr=0.1, 
         x = model.embed(ids)
         for block in model.h[:layer + 1]:
             x = block(x)
-        h = clamp_edit(s, layer, chosen[None], mode, value)(layer, x)
+        h = clamp_edit(s, layer, chosen[None], mode, value, torch.tensor([n - 1]) if mode == "floor" else None)(layer, x)
         z0 = s.encode(h[0, -1])[chosen]
     A = s.W_enc[:, chosen]
     gram = torch.linalg.inv(A.T @ A + 1e-4 * torch.eye(A.shape[1]))
@@ -397,7 +400,8 @@ def main():
         print(key, f"{time.time() - start:.0f}s", flush=True)
     floors = floor_table(model, saes, tasks["answers"], tok, {})
     out += ["", "Chat, other topics, with the K features whose mean activation at the last prompt position is most above that on answered prompts (difference of means over",
-            "150 + 150 training prompts) held up at 1, 2 or 4 times their mean on declined prompts (`floor`), at all positions; suppressed when a refusal comes.", ""]
+            "150 + 150 training prompts) held up at 1, 2 or 4 times their mean on declined prompts (`floor`), at the last prompt",
+            "position (held up everywhere they only garble the text); suppressed when a refusal comes.", ""]
     out += table(floors, [f"floor {t}x" for t in FLOORS])
 
     recommend(model, saes, tok, weights, results, floors, out)
@@ -408,7 +412,7 @@ def main():
 def candidates(cells, base_layers):
     """(layer, K, clamp) with K <= 16, best first: enough flips, then few features, then many flips."""
     share = lambda c: cells[c][0] / max(1, cells[c][1])
-    usable = [c for c in cells if c[1] <= 16 and c[0] in base_layers]
+    usable = [c for c in cells if c[1] <= 16 and c[0] in base_layers and cells[c][0]]
     return sorted(usable, key=lambda c: (share(c) < 0.75, c[1] if share(c) >= 0.75 else 0, -share(c), c[0]))
 
 
@@ -439,7 +443,7 @@ def recommend(model, saes, tok, weights, results, floors, out):
                 pooled = name == "probe"
                 scores = attribution(model, s, task.batch, layer, task.objective_at(layer) if pooled else task.objective, pooled)
             chosen = top_features(scores, k)
-            edit = clamp_edit(s, layer, chosen, mode, value)
+            edit = clamp_edit(s, layer, chosen, mode, value, task.batch.last if mode == "floor" else None)
             with torch.no_grad():
                 if name == "probe":
                     base, gone = task.present_at(model, layer), ~task.present_at(model, layer, edit)
@@ -466,7 +470,7 @@ def recommend(model, saes, tok, weights, results, floors, out):
         order = scores[row].argsort(descending=True)[:k]
         demo.append({"task": name, "behaviour": getattr(task, "behaviour", "right"), "prompt": task.rows[row]["id"], "layer": layer,
                      "hook": f"blocks.{layer}.hook_resid_post", "features": [int(f) for f in order if chosen[row, f]],
-                     "mode": "ablate" if clamp == "ablate" else f"{mode}:{value:g}", "positions": "all", "objective": task.objective_name,
+                     "mode": "ablate" if clamp == "ablate" else f"{mode}:{value:g}", "positions": "last prompt" if mode == "floor" else "all", "objective": task.objective_name,
                      "ranking": "difference of means" if mode == "floor" else "attribution",
                      "flips": [task.rows[r]["id"] for r in flips], "recovered": [task.rows[r]["id"] for r in good]})
         demo[-1]["default"] = not (name == "refusal" and demo[-1]["behaviour"] == "declines")
