@@ -100,6 +100,15 @@ double *golden_array(const struct golden_model *model, const struct golden_case 
 	return data;
 }
 
+static double deviation;
+
+double golden_deviation(void)
+{
+	double largest = deviation;
+	deviation = 0;
+	return largest;
+}
+
 bool golden_same(const double *x, const double *golden, size_t slabs, size_t n, double tolerance, const char *label)
 {
 	bool same = true;
@@ -117,6 +126,8 @@ bool golden_same(const double *x, const double *golden, size_t slabs, size_t n, 
 				worst_at = i;
 			}
 		}
+		if (largest > 0)
+			deviation = fmax(deviation, worst / largest);
 		if (!finite || !(worst <= tolerance * largest)) {
 			fprintf(stderr,
 				"%s, slab %zu: element %zu is %.9g, golden %.9g; largest %.9g, tolerance %g%s\n", label,

@@ -45,5 +45,8 @@ double *golden_array(const struct golden_model *model, const struct golden_case 
 /* Compares `slabs` slabs of n numbers by the rule of the README. False, and prints the
  * worst element, if they differ or anything is not finite. */
 bool golden_same(const double *x, const double *golden, size_t slabs, size_t n, double tolerance, const char *label);
+/* The largest difference that golden_same has met since this was last called, over the
+ * largest number of its slab; it starts anew. */
+double golden_deviation(void);
 
 #endif

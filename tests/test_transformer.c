@@ -15,6 +15,8 @@
 #include "tests/golden.h"
 
 static struct device *device;
+/* Largest deviations met, by family: of residuals and logits, and of gradients. */
+static double worst_forward[ARCH_PHI3 + 1], worst_gradient[ARCH_PHI3 + 1];
 
 static void must(enum status status, const struct error *error)
 {
@@ -146,6 +148,13 @@ static void compare_hook(const struct run *run, const struct golden_model *g, co
 	free(golden);
 }
 
+/* Books what was compared since the last call. */
+static void keep_deviation(const struct model *model, double *worst)
+{
+	double *kept = &worst[model->arch.family];
+	*kept = fmax(*kept, golden_deviation());
+}
+
 static void compare_logits(const struct run *run, const struct golden_model *g, const struct golden_case *c)
 {
 	size_t n = (size_t)run->T * (size_t)run->model->arch.vocab;
@@ -215,6 +224,7 @@ static void check_case(const struct golden_model *g, const struct golden_case *c
 	compare_hook(&run, g, c, "resid_post", HOOK_RESID_POST, false, GOLDEN_TOLERANCE);
 	if (!model->arch.parallel_residual)
 		compare_hook(&run, g, c, "resid_mid", HOOK_RESID_MID, false, GOLDEN_TOLERANCE);
+	keep_deviation(model, worst_forward);
 	if (c->a >= 0) {
 		fill_dlogits(&run, c, false);
 		backward(&run);
@@ -229,6 +239,7 @@ static void check_case(const struct golden_model *g, const struct golden_case *c
 		backward(&run);
 		compare_hook(&run, g, c, "grad2_resid_pre", HOOK_RESID_PRE, true, GOLDEN_TOLERANCE_GRAD);
 	}
+	keep_deviation(model, worst_gradient);
 	run_close(&run);
 }
 
@@ -307,6 +318,11 @@ static int open_device(void **state)
 static int close_device(void **state)
 {
 	(void)state;
+	for (int family = 0; family <= ARCH_PHI3; family++)
+		if (worst_forward[family] > 0)
+			print_message("%-8s largest deviation: residuals and logits %.1e, gradients %.1e\n",
+				      arch_family_name((enum arch_family)family), worst_forward[family],
+				      worst_gradient[family]);
 	device_destroy(&device);
 	return 0;
 }
