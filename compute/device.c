@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "compute/base/mem.h"
 #include "compute/base/text.h"
@@ -223,6 +224,13 @@ static void describe(struct device_info *info, VkPhysicalDevice physical, int in
 		if ((memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) &&
 		    memory.memoryHeaps[i].size > info->memory_bytes)
 			info->memory_bytes = memory.memoryHeaps[i].size;
+	/* lavapipe reports a heap of 2 GiB and gives what malloc gives. */
+	if (info->type == DEVICE_TYPE_CPU) {
+		long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+		uint64_t physical_bytes = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : 0;
+		if (physical_bytes > info->memory_bytes)
+			info->memory_bytes = physical_bytes;
+	}
 }
 
 static enum status enumerate(VkInstance instance, VkPhysicalDevice **out, uint32_t *count, struct error *error)
@@ -459,4 +467,39 @@ uint64_t device_memory_used(const struct device *device)
 uint64_t device_memory_peak(const struct device *device)
 {
 	return device->memory_peak;
+}
+
+/* MemAvailable of the system; UINT64_MAX where it doesn't say. */
+static uint64_t host_memory_available(void)
+{
+	FILE *f = fopen("/proc/meminfo", "r");
+	char line[128];
+	uint64_t kilobytes = UINT64_MAX >> 10;
+	while (f && fgets(line, sizeof line, f))
+		if (strncmp(line, "MemAvailable:", 13) == 0)
+			kilobytes = strtoull(line + 13, NULL, 10);
+	if (f)
+		fclose(f);
+	return kilobytes << 10;
+}
+
+uint64_t device_memory_left(const struct device *device)
+{
+	uint64_t used = device->memory_used - device->memory_imported;
+	uint64_t left = device->info.memory_bytes > used ? device->info.memory_bytes - used : 0;
+	if (device->info.type == DEVICE_TYPE_CPU) {
+		uint64_t available = host_memory_available();
+		left = available < left ? available : left;
+	}
+	return left;
+}
+
+enum status device_check_memory(const struct device *device, uint64_t bytes, const char *what, const char *remedy,
+				struct error *error)
+{
+	uint64_t left = device_memory_left(device);
+	if (bytes <= left)
+		return STATUS_OK;
+	return error_set(error, STATUS_FAILED, "%s needs %.1f GB of device memory and %s has %.1f GB left; %s", what,
+			 (double)bytes / 1e9, device->info.name, (double)left / 1e9, remedy);
 }

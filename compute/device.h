@@ -31,7 +31,7 @@ struct device_info {
 	char api[24];	  /* "1.3.230" */
 	uint32_t vendor_id, device_id;
 	/* limits that matter */
-	uint64_t memory_bytes;	     /* largest device-local heap */
+	uint64_t memory_bytes;	     /* largest device-local heap; CPU devices: the host's memory */
 	uint64_t max_binding_bytes;  /* of one storage buffer binding */
 	uint64_t max_allocation;     /* bytes of one allocation */
 	uint64_t max_texel_elements; /* of one texel buffer */
@@ -70,6 +70,13 @@ int device_validation_messages(const struct device *device);
 /* Bytes held by live buffers, and the most that were. */
 uint64_t device_memory_used(const struct device *device);
 uint64_t device_memory_peak(const struct device *device);
+/* Bytes that can still be taken: what memory_bytes leaves, imported host memory not
+ * counted; on CPU devices no more than the system has to give. */
+uint64_t device_memory_left(const struct device *device);
+/* STATUS_FAILED if `bytes` more don't fit: "WHAT needs 5.3 GB of device memory and DEVICE
+ * has 4.0 GB left; REMEDY", where `remedy` says what would make it fit. */
+enum status WARN_UNUSED device_check_memory(const struct device *device, uint64_t bytes, const char *what,
+					    const char *remedy, struct error *error);
 
 /* Blocks until all submitted work has completed. */
 enum status WARN_UNUSED device_wait_idle(struct device *device, struct error *error);

@@ -60,10 +60,10 @@ static const VkBufferUsageFlags usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_
 static enum status too_much(const struct device *device, const char *name, uint64_t bytes, struct error *error)
 {
 	return error_set(error, STATUS_FAILED,
-			 "not enough device memory for %s: needs %.2f GB more, %.2f GB are in use and %s has %.2f GB "
+			 "not enough device memory for %s: needs %.2f GB, and %s has %.2f GB left "
 			 "(at most %.2f GB in one piece)",
-			 name, (double)bytes / 1e9, (double)device->memory_used / 1e9, device->info.name,
-			 (double)device->info.memory_bytes / 1e9, (double)device->info.max_allocation / 1e9);
+			 name, (double)bytes / 1e9, device->info.name, (double)device_memory_left(device) / 1e9,
+			 (double)device->info.max_allocation / 1e9);
 }
 
 enum status buffer_create(struct buffer **out, struct device *device, uint64_t bytes, enum buffer_kind kind,
@@ -145,6 +145,8 @@ enum status buffer_import(struct buffer **out, struct device *device, const void
 
 	struct buffer *buffer = mem_alloc(1, sizeof *buffer);
 	account(buffer, name, device, bytes);
+	buffer->imported = true;
+	device->memory_imported += bytes;
 	VkExternalMemoryBufferCreateInfo external = {
 		.sType = VK_STRUCTURE_TYPE_EXTERNAL_MEMORY_BUFFER_CREATE_INFO,
 		.handleTypes = handle,
@@ -200,6 +202,8 @@ void buffer_destroy(struct buffer **out)
 	vkDestroyBuffer(handle, buffer->handle, NULL);
 	vkFreeMemory(handle, buffer->memory, NULL);
 	buffer->device->memory_used -= buffer->bytes;
+	if (buffer->imported)
+		buffer->device->memory_imported -= buffer->bytes;
 	free(buffer->name);
 	free(buffer);
 	*out = NULL;

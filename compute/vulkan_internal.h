@@ -33,7 +33,7 @@ struct device {
 	bool lost;
 	struct error loss;
 
-	uint64_t memory_used, memory_peak;
+	uint64_t memory_used, memory_peak, memory_imported;
 
 	uint64_t next_ticket, completed_ticket;
 	struct submission *in_flight; /* ascending tickets */
@@ -57,6 +57,7 @@ struct buffer {
 	uint64_t bytes;
 	void *mapped; /* NULL where the host can't see it */
 	bool host;    /* BUFFER_HOST */
+	bool imported;
 	char *name;
 	struct texel_view *views; /* list, by range and format */
 };

@@ -19,14 +19,12 @@ static enum status check_memory(const struct model *model, struct error *error)
 	const struct device_info *info = device_get_info(model->device);
 	bool imports = info->host_import && (info->type == DEVICE_TYPE_CPU || info->type == DEVICE_TYPE_INTEGRATED);
 	uint64_t needed = weights_estimate(&model->arch, &model->map, imports);
-	uint64_t used = device_memory_used(model->device);
-	uint64_t available = info->memory_bytes > used ? info->memory_bytes - used : 0;
-	if (needed <= available)
-		return STATUS_OK;
-	return error_set(error, STATUS_FAILED,
-			 "'%s' needs %.1f GB of device memory and %s has %.1f GB left; a device with more memory "
-			 "(see 'rebound devices') or a smaller model would do",
-			 model->folder, (double)needed / 1e9, info->name, (double)available / 1e9);
+	char *what = mem_printf("'%s'", model->folder);
+	enum status status = device_check_memory(
+		model->device, needed, what,
+		"a device with more memory (see 'rebound devices') or a smaller model would do", error);
+	free(what);
+	return status;
 }
 
 static bool has_tokenizer(const char *folder)

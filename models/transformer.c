@@ -27,6 +27,12 @@ bool point_of_hook(const struct arch *arch, int layer, enum hook hook, int *poin
 	return true;
 }
 
+uint64_t kv_cache_estimate(const struct arch *arch, int64_t sequences, int64_t context)
+{
+	uint64_t row = 4 * (uint64_t)arch->kv_heads * (uint64_t)arch->head_dim;
+	return 2 * (uint64_t)arch->layers * (uint64_t)sequences * (uint64_t)context * row;
+}
+
 enum status kv_cache_create(struct kv_cache *cache, struct device *device, const struct arch *arch, int64_t sequences,
 			    int64_t context, struct error *error)
 {
@@ -277,6 +283,17 @@ uint64_t pass_estimate(const struct pass_config *config)
 	return bytes;
 }
 
+enum status pass_check_memory(const struct device *device, const struct pass_config *config, int64_t sequences,
+			      int64_t context, struct error *error)
+{
+	uint64_t bytes = pass_estimate(config) + kv_cache_estimate(config->arch, sequences, context);
+	char *what = mem_printf("a pass over %lld tokens", (long long)config->rows);
+	enum status status = device_check_memory(
+		device, bytes, what, "fewer tokens or another device (see 'rebound devices') would do", error);
+	free(what);
+	return status;
+}
+
 enum status pass_create(struct pass *pass, struct device *device, const struct pass_config *config, struct error *error)
 {
 	start_pass(pass, device, config);
@@ -391,7 +408,7 @@ static void mlp_forward(struct pass *pass, struct recorder *rec, int l, struct t
 	op_add(rec, y, y, residual, 1);
 }
 
-static void readout_forward(struct pass *pass, struct recorder *rec)
+void pass_record_readout(struct pass *pass, struct recorder *rec)
 {
 	const struct pass_config *c = &pass->config;
 	const struct arch *arch = c->arch;
@@ -445,7 +462,7 @@ void pass_record_forward(struct pass *pass, struct recorder *rec)
 {
 	pass_record_forward_to(pass, rec, pass->config.last_point);
 	if (pass->config.logits != LOGITS_NONE)
-		readout_forward(pass, rec);
+		pass_record_readout(pass, rec);
 }
 
 /* dx += the gradient through x -> mlp(x), given the gradient dy by its output. */

@@ -36,6 +36,7 @@ struct kv_cache {
 };
 enum status WARN_UNUSED kv_cache_create(struct kv_cache *cache, struct device *device, const struct arch *arch,
 					int64_t sequences, int64_t context, struct error *error);
+uint64_t kv_cache_estimate(const struct arch *arch, int64_t sequences, int64_t context);
 void kv_cache_done(struct kv_cache *cache);
 /* Records a copy of everything; both have the same shape. */
 void kv_cache_record_copy(struct kv_cache *to, const struct kv_cache *from, const struct arch *arch,
@@ -102,6 +103,11 @@ struct pass {
 
 /* Device bytes that a pass of this shape takes. */
 uint64_t pass_estimate(const struct pass_config *config);
+/* STATUS_FAILED with needed and available bytes if the pass, with a cache of `sequences` times
+ * `context` positions besides (0: the cache is there), does not fit the device. For use
+ * before either is created; config.cache may be NULL. */
+enum status WARN_UNUSED pass_check_memory(const struct device *device, const struct pass_config *config,
+					  int64_t sequences, int64_t context, struct error *error);
 /* The config's pointers must outlive the pass. */
 enum status WARN_UNUSED pass_create(struct pass *pass, struct device *device, const struct pass_config *config,
 				    struct error *error);
@@ -112,6 +118,9 @@ enum status WARN_UNUSED pass_set_rows(struct pass *pass, int64_t sequence, int64
 
 /* Records the forward pass: from ids or start to logits. */
 void pass_record_forward(struct pass *pass, struct recorder *rec);
+/* The logits alone, of the rows that pass.readout names now, from the last residual that a
+ * forward pass left. */
+void pass_record_readout(struct pass *pass, struct recorder *rec);
 /* The same up to `last` (at most last_point), without logits. */
 void pass_record_forward_to(struct pass *pass, struct recorder *rec, int last);
 /* Records the backward pass: from dlogits, or with LOGITS_NONE from `dlast` [G*R, d], the

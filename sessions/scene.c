@@ -109,7 +109,11 @@ static enum status make_pass(struct scene *scene, struct scene_work *w, struct e
 	for (int r = 0; r < model->arch.n_ropes; r++)
 		if (model->arch.ropes[r].inverse_long && scene->total > model->arch.ropes[r].original_context)
 			config.long_rope = true;
-	enum status status = pass_create(&w->pass, session->device, &config, error);
+	enum status status = pass_check_memory(session->device, &config, 1, scene->total, error);
+	if (status == STATUS_OK)
+		status = kv_cache_create(&scene->cache, session->device, &model->arch, 1, scene->total, error);
+	if (status == STATUS_OK)
+		status = pass_create(&w->pass, session->device, &config, error);
 	if (status)
 		return status;
 	uint32_t *ids = mem_alloc((size_t)scene->total, sizeof *ids);
@@ -207,8 +211,6 @@ enum status scene_run(struct scene *scene, struct session *session, bool clamped
 	for (size_t i = 0; i < n; i++)
 		arena_add(scene->arena, &scene->h_device[i], DTYPE_F32, scene->total, session->model.arch.d);
 	status = arena_allocate(scene->arena, error);
-	if (status == STATUS_OK)
-		status = kv_cache_create(&scene->cache, session->device, &session->model.arch, 1, scene->total, error);
 	struct scene_work work = {0};
 	if (status == STATUS_OK)
 		status = compute(scene, &work, error);

@@ -92,6 +92,15 @@ static enum status make_edits(struct work *w, struct error *error)
 	return arena_allocate(w->arena, error);
 }
 
+/* Rows of logits that are computed at a time: a large vocabulary times all positions would
+ * fill gigabytes on the device. */
+static int64_t logit_rows(const struct work *w)
+{
+	const int64_t most = (int64_t)1 << 24; /* numbers */
+	int64_t rows = most / w->session->model.arch.vocab;
+	return rows < 1 ? 1 : rows < w->total ? rows : w->total;
+}
+
 static enum status make_pass(struct work *w, struct error *error)
 {
 	struct session *session = w->session;
@@ -113,10 +122,16 @@ static enum status make_pass(struct work *w, struct error *error)
 	};
 	if (w->request->kind == WHOLE_RESIDUAL)
 		config.last_point = w->watch.edit.point;
+	if (w->request->kind == WHOLE_LOGITS)
+		config.readouts = w->request->last_only ? 1 : logit_rows(w);
 	for (int r = 0; r < arch->n_ropes; r++)
 		if (arch->ropes[r].inverse_long && w->total > arch->ropes[r].original_context)
 			config.long_rope = true;
-	enum status status = pass_create(&w->pass, session->device, &config, error);
+	enum status status = pass_check_memory(session->device, &config, 1, w->total, error);
+	if (status == STATUS_OK)
+		status = kv_cache_create(&w->cache, session->device, arch, 1, w->total, error);
+	if (status == STATUS_OK)
+		status = pass_create(&w->pass, session->device, &config, error);
 	if (status)
 		return status;
 	uint32_t *words = mem_alloc((size_t)w->total, sizeof *words);
@@ -124,9 +139,10 @@ static enum status make_pass(struct work *w, struct error *error)
 		words[i] = (uint32_t)(i < w->prompt ? session->prompt.ids[i]
 						    : session->objective.answer.ids[i - w->prompt]);
 	status = tensor_write(w->pass.ids, words, error);
+	int64_t first = w->request->kind == WHOLE_LOGITS && !w->request->last_only ? 0 : w->prompt - 1;
 	for (int64_t i = 0; i < config.readouts; i++)
-		words[i] = (uint32_t)(w->prompt - 1 + i);
-	if (status == STATUS_OK && gradient)
+		words[i] = (uint32_t)(first + i);
+	if (status == STATUS_OK && config.readouts > 0)
 		status = tensor_write(w->pass.readout, words, error);
 	free(words);
 	if (status == STATUS_OK)
@@ -141,8 +157,6 @@ static enum status compute(struct work *w, struct error *error)
 {
 	enum status status = session_prepare_clamps(w->session, error);
 	if (status == STATUS_OK)
-		status = kv_cache_create(&w->cache, w->session->device, &w->session->model.arch, 1, w->total, error);
-	if (status == STATUS_OK)
 		status = make_edits(w, error);
 	if (status == STATUS_OK)
 		status = make_pass(w, error);
@@ -156,6 +170,44 @@ static enum status compute(struct work *w, struct error *error)
 		pass_record_backward(&w->pass, w->rec, (struct tensor){0});
 	}
 	return recorder_run(w->rec, error);
+}
+
+static enum status check_finite(const float *values, uint64_t count, struct error *error)
+{
+	for (uint64_t i = 0; i < count; i++)
+		if (!isfinite(values[i]))
+			return error_set(error, STATUS_FAILED, "a number of the result is not finite (element %llu)",
+					 (unsigned long long)i);
+	return STATUS_OK;
+}
+
+/* Logits of all positions: the first rows are there, the others follow from the last residual. */
+static enum status read_logits(struct work *w, float *out, struct error *error)
+{
+	int64_t at_once = w->pass.logits.rows, V = w->pass.logits.cols, total = w->total;
+	uint32_t *rows = mem_alloc((size_t)at_once, sizeof *rows);
+	enum status status = tensor_read(w->pass.logits, out, error);
+	if (status == STATUS_OK && at_once < total) {
+		recorder_begin(w->rec);
+		pass_record_readout(&w->pass, w->rec);
+		status = recorder_finish(w->rec, error);
+	}
+	for (int64_t first = at_once; first < total && status == STATUS_OK; first += at_once) {
+		if (first + at_once > total)
+			first = total - at_once;
+		for (int64_t i = 0; i < at_once; i++)
+			rows[i] = (uint32_t)(first + i);
+		status = session_check_cancel(w->session, error);
+		if (status == STATUS_OK)
+			status = tensor_write(w->pass.readout, rows, error);
+		uint64_t ticket;
+		if (status == STATUS_OK)
+			status = recorder_submit(w->rec, &ticket, error);
+		if (status == STATUS_OK) /* reading waits for it */
+			status = tensor_read(w->pass.logits, out + first * V, error);
+	}
+	free(rows);
+	return status;
 }
 
 enum status whole_run(float **out, int64_t *rows, int64_t *cols, struct session *session,
@@ -176,15 +228,13 @@ enum status whole_run(float **out, int64_t *rows, int64_t *cols, struct session 
 	enum status status = compute(&w, error);
 	if (status == STATUS_OK) {
 		struct tensor t = request->kind == WHOLE_LOGITS ? w.pass.logits : w.watch.kept;
-		*rows = t.rows;
+		bool all = request->kind == WHOLE_LOGITS && !request->last_only;
+		*rows = all ? w.total : t.rows;
 		*cols = t.cols;
-		*out = mem_alloc((size_t)tensor_count(t), sizeof **out);
-		status = tensor_read(t, *out, error);
-		for (uint64_t i = 0; i < tensor_count(t) && status == STATUS_OK; i++)
-			if (!isfinite((*out)[i]))
-				status = error_set(error, STATUS_FAILED,
-						   "a number of the result is not finite (element %llu)",
-						   (unsigned long long)i);
+		*out = mem_alloc((size_t)*rows * (size_t)*cols, sizeof **out);
+		status = all ? read_logits(&w, *out, error) : tensor_read(t, *out, error);
+		if (status == STATUS_OK)
+			status = check_finite(*out, (uint64_t)*rows * (uint64_t)*cols, error);
 	}
 	work_done(&w);
 	if (status) {

@@ -8,12 +8,13 @@
 enum whole_kind {
 	WHOLE_RESIDUAL, /* [T, d] behind the clamp, if one acts at that hook */
 	WHOLE_GRADIENT, /* [T + A, d] dJ/d(residual), at the same place */
-	WHOLE_LOGITS,	/* [T, V] */
+	WHOLE_LOGITS,	/* [T, V], or with last_only [1, V] */
 };
 struct whole_request {
 	enum whole_kind kind;
 	bool clamped;
-	int layer; /* not for logits */
+	bool last_only; /* logits: of the last position */
+	int layer;	/* not for logits */
 	enum hook hook;
 };
 /* *out is malloc'ed, [*rows, *cols]. */

@@ -299,7 +299,8 @@ enum status cli_logits(const struct cli *cli, struct error *error)
 	if (status)
 		return status;
 	struct session *session = opened.session;
-	struct whole_request request = {.kind = WHOLE_LOGITS, .clamped = session_has_clamps(session)};
+	struct whole_request request = {
+		.kind = WHOLE_LOGITS, .clamped = session_has_clamps(session), .last_only = !all};
 	float *values;
 	int64_t rows, cols;
 	status = whole_run(&values, &rows, &cols, session, &request, error);
