@@ -148,6 +148,9 @@ void desk_command(struct desk *desk, const struct command *command);
 enum status WARN_UNUSED desk_run_start(struct desk *desk, const float *start, struct error *error);
 /* Some steps of the running recovery; ends it when it is through. */
 void desk_run_slice(struct desk *desk);
+/* Interrupted by the user: says where, and shows what was reached. The cancel flag must be
+ * clear. */
+void desk_run_pause(struct desk *desk);
 void desk_run_stop(struct desk *desk); /* writes the end of the journal, forgets it */
 enum status WARN_UNUSED desk_run_show(struct desk *desk, int64_t step, struct error *error);
 enum status WARN_UNUSED desk_run_decompose(struct desk *desk, struct error *error);

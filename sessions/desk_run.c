@@ -162,11 +162,13 @@ void desk_run_slice(struct desk *desk)
 	bool through = recovery_steps(run->recovery) >= recovery_planned(run->recovery);
 	if (status == STATUS_OK && (run->live || through))
 		status = desk_run_show(desk, recovery_steps(run->recovery), &error);
-	if (status) {
+	if (status == STATUS_CANCELLED) {
+		atomic_store(&desk->cancel, false);
+		desk_run_pause(desk);
+	} else if (status) {
 		run->running = false;
-		run->paused = status == STATUS_CANCELLED;
-		if (!run->paused)
-			journal_end(desk, RECORD_FAILED);
+		run->paused = false;
+		journal_end(desk, RECORD_FAILED);
 		desk_report(desk, status, &error);
 		desk_end_job(desk);
 	} else if (through) {
@@ -178,6 +180,19 @@ void desk_run_slice(struct desk *desk)
 		desk->job_done = (double)recovery_steps(run->recovery);
 		desk->job_total = (double)recovery_planned(run->recovery);
 	}
+}
+
+void desk_run_pause(struct desk *desk)
+{
+	struct desk_run *run = &desk->run;
+	struct error error;
+	run->running = false;
+	run->paused = true;
+	desk_end_job(desk);
+	/* Steps may have been made since the one shown was evaluated. */
+	enum status status = desk_run_show(desk, run->live ? recovery_steps(run->recovery) : run->shown, &error);
+	desk_report(desk, status, &error);
+	desk_notice(desk, "the recovery is paused at step %lld; r goes on", (long long)recovery_steps(run->recovery));
 }
 
 void desk_run_stop(struct desk *desk)

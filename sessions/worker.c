@@ -98,13 +98,8 @@ static void honour_cancel(struct desk *desk)
 {
 	if (!atomic_exchange(&desk->cancel, false))
 		return;
-	if (desk->run.running) {
-		desk->run.running = false;
-		desk->run.paused = true;
-		desk_end_job(desk);
-		desk_notice(desk, "the recovery is paused at step %lld; r goes on",
-			    (long long)recovery_steps(desk->run.recovery));
-	}
+	if (desk->run.running)
+		desk_run_pause(desk);
 	if (desk->flips_running) {
 		desk->flips_running = false;
 		desk_notice(desk, "the search for valid flips was stopped");

@@ -245,6 +245,14 @@ static void test_stop_and_leave(void **state)
 	assert_true(harness_wait_gone(h, "a recovery is running: r pauses it"));
 	harness_type(h, "<Esc>");
 	assert_true(wait_status(h, "‖ "));
+	assert_true(harness_wait(h, "the recovery is paused at step "));
+	/* the values at the end of the curves are those of the step that the slider shows */
+	int row, col, step = -1, shown = -2;
+	assert_true(harness_find(h, "paused at step ", &row, &col));
+	sscanf(strstr(harness_row(h, row), "at step "), "at step %d", &step);
+	assert_true(harness_find(h, "◀ ", &row, &col));
+	sscanf(strstr(harness_row(h, row), "◀ ") + strlen("◀ "), "%d", &shown);
+	assert_int_equal(shown, step);
 	harness_type(h, "r");
 	assert_true(wait_status(h, "▶ "));
 	harness_type(h, "q");
@@ -255,11 +263,34 @@ static void test_stop_and_leave(void **state)
 	harness_stop(h);
 }
 
+/* A terminal that can't show the screens is refused before anything is loaded: the Vulkan
+ * loader, told to be loud, says nothing. */
+static void test_unfit_terminal(void **state)
+{
+	(void)state;
+	static const char *const loud[] = {"VK_LOADER_DEBUG=all", NULL};
+	if (access(program(), X_OK) != 0)
+		skip();
+	char *const argv[] = {(char *)(uintptr_t)program(), NULL};
+	struct harness *h = harness_start(
+		&(struct harness_options){.rows = 24, .cols = 80, .term = "dumb", .env = loud, .limit_ms = 60000},
+		argv);
+	int status = harness_wait_end(h);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 2);
+	size_t n;
+	const char *bytes = harness_bytes(h, &n);
+	assert_non_null(strstr(bytes, "TERM is \"dumb\""));
+	assert_null(strstr(bytes, "DRIVER:"));
+	harness_stop(h);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_first_minute),
 		cmocka_unit_test(test_stop_and_leave),
+		cmocka_unit_test(test_unfit_terminal),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "compute/base/mem.h"
 #include "tui/cli.h"
@@ -59,7 +58,9 @@ static void print_help(void)
 static enum status run_workbench(const struct options *o, struct error *error)
 {
 	int64_t seed;
-	enum status status = options_int(o->seed, "seed", 0, INT64_MAX, 0, &seed, error);
+	enum status status = term_check(error); /* before anything is loaded */
+	if (status == STATUS_OK)
+		status = options_int(o->seed, "seed", 0, INT64_MAX, 0, &seed, error);
 	if (status)
 		return status;
 	struct worker_options worker_options = {
@@ -95,14 +96,8 @@ static enum status dispatch(const struct cli *cli, struct error *error)
 		printf("rebound %s\n", REBOUND_VERSION);
 		return STATUS_OK;
 	}
-	if (!o->command) {
-		if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
-			return error_set(
-				error, STATUS_INVALID,
-				"the workbench needs a terminal; 'rebound --help' lists the commands that work "
-				"without one");
+	if (!o->command)
 		return run_workbench(o, error);
-	}
 	const struct cli_command *command = cli_find(o->command);
 	if (!command)
 		return error_set(error, STATUS_INVALID, "there is no command '%s'; 'rebound --help' lists them",

@@ -273,7 +273,7 @@ static bool choose_unicode(enum term_choice choice)
 	return strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
 }
 
-static enum status check_terminal(struct error *error)
+enum status term_check(struct error *error)
 {
 	if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
 		return error_set(error, STATUS_INVALID,
@@ -348,7 +348,7 @@ static void start_curses_modes(void)
 enum status term_open(const struct term_options *options, struct error *error)
 {
 	static bool hooked;
-	enum status status = check_terminal(error);
+	enum status status = term_check(error);
 	if (status != STATUS_OK)
 		return status;
 	term.ascii = !choose_unicode(options->unicode);

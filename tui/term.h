@@ -29,7 +29,9 @@ struct term_options {
 };
 
 /* STATUS_INVALID with a sentence if standard input or output is no terminal, TERM
- * is unset, dumb or unknown. */
+ * is unset, dumb or unknown: for saying so before anything is loaded. */
+enum status WARN_UNUSED term_check(struct error *error);
+/* Checks as term_check does. */
 enum status WARN_UNUSED term_open(const struct term_options *options, struct error *error);
 /* Does nothing if it is not open. */
 void term_close(void);
