@@ -381,6 +381,18 @@ int prompt_objectives(const struct prompt *p, char **out, int most)
 		if (n < most)
 			out[n++] = mem_printf("prefix_logprob:%s", p->answer);
 	}
+	/* A chat answer against the refusals that would take its place; declined topics have the
+	 * other behaviour: declining. */
+	if (p->refusal_count > 0 && p->answer && n < most) {
+		struct strbuf b = {0};
+		if (p->has_declined && p->declined)
+			strbuf_printf(&b, "first_token_margin:%s|%s", p->refusals[0], p->answer);
+		else
+			strbuf_printf(&b, "first_token_margin:%s", p->answer);
+		for (int i = 0; i < p->refusal_count && !(p->has_declined && p->declined); i++)
+			strbuf_printf(&b, "|%s", p->refusals[i]);
+		out[n++] = strbuf_take(&b);
+	}
 	if (p->profession && n < most)
 		out[n++] = mem_printf("probe_logit:%s", p->profession);
 	return n;

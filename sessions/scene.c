@@ -219,6 +219,14 @@ enum status scene_run(struct scene *scene, struct session *session, bool clamped
 		scene_done(scene);
 		return status;
 	}
+	if (session->has_objective && probe_objective(&session->objective)) {
+		status = probe_value(session, scene, &scene->J, error);
+		if (status) {
+			scene_done(scene);
+			return status;
+		}
+		scene->has_objective = true;
+	}
 	if (scene->has_objective)
 		scene->present =
 			objective_present(&session->objective, scene->logits, session->model.arch.vocab, scene->J);

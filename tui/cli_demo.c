@@ -14,8 +14,8 @@
 
 /* A task of models/demo/demo.json, which the model's report writes. */
 struct demo_task {
-	const char *task, *prompt, *mode, *objective;
-	const cJSON *features; /* numbers, at `layer` */
+	const char *task, *prompt, *mode, *positions, *objective; /* objective: the name of one that fits the prompt */
+	const cJSON *features;					  /* numbers, at `layer` */
 	int64_t layer;
 };
 
@@ -27,6 +27,8 @@ static enum status read_task(const cJSON *json, struct demo_task *t, struct erro
 		status = json_get_string(json, "prompt", &t->prompt, "demo.json", error);
 	if (status == STATUS_OK)
 		status = json_get_string(json, "mode", &t->mode, "demo.json", error);
+	if (status == STATUS_OK)
+		status = json_get_string(json, "positions", &t->positions, "demo.json", error);
 	if (status == STATUS_OK)
 		status = json_get_string(json, "objective", &t->objective, "demo.json", error);
 	if (status == STATUS_OK)
@@ -68,9 +70,17 @@ static enum status set_up(struct session *session, const struct prompt_set *prom
 	free(rules);
 	char *specs[8];
 	int n = prompt_objectives(p, specs, 8);
-	const char *spec = t->objective ? t->objective : n > 0 ? specs[0] : NULL;
+	const char *spec = n > 0 ? specs[0] : NULL;
+	size_t length = t->objective ? strlen(t->objective) : 0;
+	for (int i = 0; i < n && length > 0; i++)
+		if (strncmp(specs[i], t->objective, length) == 0 && specs[i][length] == ':')
+			spec = specs[i];
 	if (status == STATUS_OK)
 		status = session_set_objective(session, &spec, spec != NULL, error);
+	positions_done(&session->clamp_positions);
+	if (status == STATUS_OK)
+		status = positions_parse(&session->clamp_positions, t->positions ? t->positions : "all",
+					 "demo.json, positions", error);
 	for (int i = 0; i < n; i++)
 		free(specs[i]);
 	return status;
@@ -199,7 +209,8 @@ enum status cli_demo(const struct cli *cli, struct error *error)
 	}
 	const cJSON *tasks = status == STATUS_OK ? json_member(demo, "tasks") : NULL;
 	for (const cJSON *entry = tasks ? tasks->child : NULL; entry && status == STATUS_OK; entry = entry->next)
-		status = run_task(cli, &opened, entry, list, error);
+		if (!cJSON_IsFalse(json_member(entry, "default")))
+			status = run_task(cli, &opened, entry, list, error);
 	if (status == STATUS_OK && cJSON_GetArraySize(list) == 0)
 		status = error_set(error, STATUS_INVALID, "'%s' lists no task", path);
 	if (status == STATUS_OK && cli->options.json)

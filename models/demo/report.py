@@ -470,7 +470,7 @@ def recommend(model, saes, tok, weights, results, floors, out):
         order = scores[row].argsort(descending=True)[:k]
         demo.append({"task": name, "behaviour": getattr(task, "behaviour", "right"), "prompt": task.rows[row]["id"], "layer": layer,
                      "hook": f"blocks.{layer}.hook_resid_post", "features": [int(f) for f in order if chosen[row, f]],
-                     "mode": "ablate" if clamp == "ablate" else f"{mode}:{value:g}", "positions": "last prompt" if mode == "floor" else "all", "objective": task.objective_name,
+                     "mode": "ablate" if clamp == "ablate" else f"{mode}:{value:g}", "positions": "last" if mode == "floor" else "all", "objective": task.objective_name,
                      "ranking": "difference of means" if mode == "floor" else "attribution",
                      "flips": [task.rows[r]["id"] for r in flips], "recovered": [task.rows[r]["id"] for r in good]})
         demo[-1]["default"] = not (name == "refusal" and demo[-1]["behaviour"] == "declines")
