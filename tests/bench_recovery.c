@@ -36,7 +36,8 @@ static double step_bytes(const struct session *session)
 	return bytes;
 }
 
-static void measure(const char *name, struct session *session)
+/* Prints a row; returns seconds a step. */
+static double measure(const char *name, struct session *session)
 {
 	struct error error;
 	struct scene clamped;
@@ -64,6 +65,7 @@ static void measure(const char *name, struct session *session)
 	fflush(stdout);
 	recovery_destroy(&recovery);
 	scene_done(&clamped);
+	return time;
 }
 
 static void clamp_first(struct session *session, int64_t count)
@@ -71,8 +73,9 @@ static void clamp_first(struct session *session, int64_t count)
 	struct error error;
 	struct layer_rule *rules = mem_alloc((size_t)count, sizeof *rules);
 	for (int64_t i = 0; i < count; i++)
-		rules[i] =
-			(struct layer_rule){session->sites[0].sae.layer, {(uint32_t)(i * 37), OP_CLAMP_SET_ACTIVE, -5}};
+		rules[i] = (struct layer_rule){
+			session->sites[0].sae.layer,
+			{(uint32_t)(i * 37 % session->sites[0].sae.features), OP_CLAMP_SET_ACTIVE, -5}};
 	if (session_set_clamps(session, rules, count, &error))
 		bench_stop(&error);
 	free(rules);
@@ -132,7 +135,14 @@ static void builtin_model(void)
 	scene_done(&base);
 	if (session_set_clamps(session, rules, 16, &error))
 		bench_stop(&error);
-	measure("built-in ioi, layer 1, 16 clamped", session);
+	double encoder = measure("built-in ioi, encoder, 16 clamped", session);
+	session->settings.project = PROJECT_JACOBIAN;
+	session->settings.drift_probe = true;
+	double jacobian = measure("the same, jacobian, 8 probes", session);
+	printf("%-34s %8.2f x an encoder step\n", "", jacobian / encoder);
+	session->settings.project = PROJECT_ENCODER;
+	clamp_first(session, 512);
+	measure("built-in ioi, encoder, 512 clamped", session);
 	options_close(&opened);
 }
 
