@@ -86,12 +86,14 @@ static void record_gather(struct recorder *rec, const char *kernel, struct tenso
 void op_linear_gather(struct recorder *rec, struct tensor y, struct tensor x, struct tensor w, struct tensor ids)
 {
 	check_gather("op_linear_gather", y, x, w, ids);
+	ops_check_turns(rec, "op_linear_gather", ops_div_up(w.cols, LANES) + 6);
 	record_gather(rec, "linear_gather", y, x, w, ids, (uint32_t)ids.cols);
 }
 
 void op_linear_gather_back(struct recorder *rec, struct tensor dx, struct tensor dy, struct tensor w, struct tensor ids)
 {
 	check_gather("op_linear_gather_back", dy, dx, w, ids);
+	ops_check_turns(rec, "op_linear_gather_back", ops_div_up(ids.cols, 4)); /* four are unrolled */
 	record_gather(rec, "linear_gather_back", dx, dy, w, ids, (uint32_t)ops_div_up(w.cols, LANES));
 }
 

@@ -60,6 +60,13 @@ int64_t ops_gradients(const char *op, struct tensor gradient, int64_t rows)
 	return gradient.rows / rows;
 }
 
+void ops_check_turns(struct recorder *rec, const char *op, int64_t turns)
+{
+	if (turns > OPS_MAX_TURNS)
+		recorder_fail(rec, STATUS_FAILED, "%s would turn its loops %lld times, the device counts %d safely", op,
+			      (long long)turns, (int)OPS_MAX_TURNS);
+}
+
 void ops_grid(struct dispatch *dispatch, uint64_t count)
 {
 	const uint64_t most = 32768; /* every device takes 65,535 */

@@ -18,6 +18,12 @@ void ops_check_optional(const char *op, const char *tensor, struct tensor t, int
 void ops_require(const char *op, bool holds, const char *what);
 /* G of gradient rows G*R over R forward rows; fatal if R does not divide them. */
 int64_t ops_gradients(const char *op, struct tensor gradient, int64_t rows);
+/* llvmpipe leaves every loop of an invocation, without a word, once it has made 65,535
+ * turns in all its loops together (shaders/README.md). Ops cut work so that no invocation
+ * makes more than this; where they can't, ops_check_turns fails the recording with a
+ * sentence. */
+enum { OPS_MAX_TURNS = 50000 };
+void ops_check_turns(struct recorder *rec, const char *op, int64_t turns);
 /* Spreads `count` workgroups over x and y; the kernel's number is y * groups in x + x
  * (shaders/grid.glsl) and may lie past `count`. */
 void ops_grid(struct dispatch *dispatch, uint64_t count);

@@ -31,6 +31,8 @@ enum {
 	LANES = 64,
 	MAX_GROUPS = 65535,
 	SHARED_VECTORS = 1024, /* of linear_slabs */
+	SLAB = 16,	       /* its rows of w at a time */
+	SLAB_TILES = 16,       /* tiles of a workgroup that it always has loop turns for */
 };
 
 /* One op_linear, or some rows of it. */
@@ -80,6 +82,49 @@ static int64_t per_texel(enum dtype dtype)
 	return 16 / (int64_t)dtype_size(dtype);
 }
 
+/* ---- loop turns ---- */
+
+/* The loop turns of an invocation of a texel kernel with `k` inner indices (rows of w of
+ * one dispatch, in the kernels for IN_OUT) that takes `tiles` tiles of columns and
+ * `row_tiles` tiles of rows: at most OPS_MAX_TURNS, which decides how work is cut and
+ * dealt out. What is unrolled does not count. */
+static int64_t texel_turns(enum linear_kernel kernel, int64_t lanes, enum dtype dtype, int64_t k, int64_t tiles,
+			   int64_t row_tiles)
+{
+	if (kernel == LINEAR_SLABS) /* the slabs, and the sums before and behind */
+		return ops_div_up(k, SLAB) * (1 + tiles) + 2 * tiles;
+	int64_t inner = kernel == LINEAR_ROWS ? k / per_texel(dtype) : k;
+	return tiles * (1 + row_tiles * (1 + ops_div_up(inner, lanes) + inner));
+}
+
+/* Those of measure_row. */
+static int64_t norm_turns(int64_t lanes, int64_t k)
+{
+	return 2 * (ops_div_up(k / 4, lanes) + lanes);
+}
+
+static int64_t dots_turns(int64_t k)
+{
+	return ops_div_up(k, LANES) + 6;
+}
+
+/* Rows of w that a dispatch of a kernel for IN_OUT takes at most. The same on all devices
+ * with this subgroup size, for it decides the order of sums. */
+static int64_t inner_that_fits(const struct job *job)
+{
+	int64_t lanes = job->info->subgroup_size, room = OPS_MAX_TURNS;
+	if (job->extra.norm != OP_NORM_NONE)
+		room -= norm_turns(lanes, job->k);
+	switch (job->choice.kernel) {
+	case LINEAR_COLUMNS: /* of one tile */
+		return (room - 3) / (lanes + 1) * lanes;
+	case LINEAR_SLABS: /* long runs of columns still */
+		return (room - 2 * SLAB_TILES) / (1 + SLAB_TILES) * SLAB;
+	default: /* LINEAR_PLAIN cuts within a dispatch */
+		return job->w.rows;
+	}
+}
+
 static bool starts_at_texel(const struct device_info *info, struct tensor t)
 {
 	uint32_t shift;
@@ -102,7 +147,11 @@ bool linear_kernel_fits(enum linear_kernel kernel, const struct device_info *inf
 	if ((layout == OP_OUT_IN) != (kernel == LINEAR_DOTS || kernel == LINEAR_ROWS))
 		return false;
 	if (kernel == LINEAR_DOTS)
-		return true;
+		return dots_turns(x.cols) <= OPS_MAX_TURNS;
+	/* A quarter of the turns is for the norm. */
+	if (kernel == LINEAR_ROWS &&
+	    texel_turns(kernel, info->subgroup_size, w.dtype, x.cols, 1, 1) > OPS_MAX_TURNS / 4 * 3)
+		return false;
 	if (!device_fits_texel_kernels(info) || x.cols % 4 != 0 || w.cols % per_texel(w.dtype) != 0 ||
 	    !starts_at_texel(info, x) || tensor_count(x) > info->max_texel_elements)
 		return false;
@@ -114,9 +163,9 @@ static enum linear_kernel choose(const struct job *job)
 	if (job->choice.kernel != LINEAR_AUTO)
 		return job->choice.kernel;
 	bool out_in = job->layout == OP_OUT_IN;
-	if (job->info->type != DEVICE_TYPE_CPU)
-		return out_in ? LINEAR_DOTS : LINEAR_PLAIN;
 	enum linear_kernel kernel = out_in ? LINEAR_ROWS : job->y.rows <= 2 ? LINEAR_SLABS : LINEAR_COLUMNS;
+	if (job->info->type != DEVICE_TYPE_CPU)
+		kernel = out_in ? LINEAR_DOTS : LINEAR_PLAIN;
 	return linear_kernel_fits(kernel, job->info, job->y, job->x, job->w, job->layout) ? kernel : LINEAR_PLAIN;
 }
 
@@ -230,6 +279,8 @@ static uint32_t tile_of(int64_t rows)
 /* Normalises x into a tensor of its own, for kernels that do not. */
 static void record_norm(struct job *job)
 {
+	/* linear_norm unrolls eight turns; its sums take six each */
+	ops_check_turns(job->rec, "op_linear", 3 * (ops_div_up(job->k, 8 * LANES) + 6));
 	struct tensor x = recorder_scratch(job->rec, job->x.rows, job->k);
 	const struct op_linear *extra = &job->extra;
 	struct push_linear_norm push = {
@@ -261,6 +312,7 @@ static void record_finish(const struct job *job, struct tensor partial, int64_t 
 	start_dispatch(&d, &push, job, (struct tensor){0});
 	push.parts = (uint32_t)parts;
 	d.kernel = "linear_finish";
+	ops_check_turns(job->rec, "op_linear", parts);
 	d.bindings[1] = ops_read(partial);
 	d.bindings[2] = ops_read((struct tensor){0});
 	d.groups[0] = (uint32_t)ops_div_up(job->n, LANES);
@@ -298,21 +350,38 @@ static void record_storage_kernel(const struct job *job, struct block block, str
  * give each thread one run of workgroups. */
 static void deal(struct dispatch *d, struct push_linear *push, const struct job *job, int64_t tiles, int64_t tile)
 {
+	enum linear_kernel kernel = job->choice.kernel;
 	int64_t workers = count_workers(), groups = least(tiles, 4 * workers), rows_each = job->y.rows;
-	if (job->choice.kernel == LINEAR_SLABS) {
+	int64_t lanes = job->info->subgroup_size;
+	if (kernel == LINEAR_SLABS) {
 		/* Long runs of columns; as many as the shared memory holds sums for. */
 		int64_t quads = per_texel(job->w.dtype) / 4;
-		int64_t room = most(SHARED_VECTORS / (job->info->subgroup_size * tile * quads), 1);
+		int64_t room = most(SHARED_VECTORS / (lanes * tile * quads), 1);
 		int64_t each = ops_div_up(tiles, workers * ops_div_up(tiles, workers * room));
 		groups = ops_div_up(tiles, most(each, least(room, least(4, ops_div_up(tiles, 2)))));
 	}
 	/* Few columns: the rows are dealt out too. */
 	if (groups < workers)
 		rows_each = ops_div_up(ops_div_up(rows_each, ops_div_up(workers, groups)), tile) * tile;
+	/* No workgroup turns its loops too often: fewer tiles each, then fewer rows. */
+	int64_t norm = job->extra.norm == OP_NORM_NONE ? 0 : norm_turns(lanes, job->k);
+	int64_t inner = kernel == LINEAR_ROWS ? push->k : push->k_count, each, turns;
+	for (;;) {
+		each = ops_div_up(tiles, groups);
+		turns = norm + texel_turns(kernel, lanes, job->w.dtype, inner, each, ops_div_up(rows_each, tile));
+		if (turns <= OPS_MAX_TURNS)
+			break;
+		if (each > 1)
+			groups = least(tiles, groups + workers);
+		else if (rows_each > tile)
+			rows_each = ops_div_up(rows_each / 2, tile) * tile;
+		else
+			fatal("op_linear: %lld loop turns in '%s'", (long long)turns, d->kernel);
+	}
 	push->tiles = (uint32_t)tiles;
-	push->tiles_each = (uint32_t)ops_div_up(tiles, groups);
+	push->tiles_each = (uint32_t)each;
 	push->rows_each = (uint32_t)rows_each;
-	d->groups[0] = (uint32_t)ops_div_up(tiles, push->tiles_each);
+	d->groups[0] = (uint32_t)ops_div_up(tiles, each);
 	d->groups[1] = (uint32_t)ops_div_up(job->y.rows, rows_each);
 }
 
@@ -366,7 +435,8 @@ static void record_texel_kernel(const struct job *job, struct block block, struc
 	record_dispatch(job->rec, &d);
 }
 
-/* Rows of w that one binding can hold, wherever they start. */
+/* Rows of w that one dispatch takes: what a binding can hold, wherever it starts, and what
+ * the loops of the kernel may count. */
 static int64_t rows_that_fit(const struct job *job)
 {
 	uint64_t limit = job->choice.max_binding;
@@ -380,6 +450,11 @@ static int64_t rows_that_fit(const struct job *job)
 	uint64_t row_bytes = (uint64_t)job->w.cols * dtype_size(job->w.dtype);
 	uint64_t slack = 512; /* what ops_read_shifted may add before and behind */
 	int64_t rows = limit > slack ? (int64_t)((limit - slack) / row_bytes) : 0;
+	if (job->layout == OP_IN_OUT) {
+		/* equal blocks; each leaves a sum of its own */
+		int64_t turning = inner_that_fits(job);
+		rows = least(rows, ops_div_up(job->w.rows, ops_div_up(job->w.rows, turning)) + 3);
+	}
 	if (rows >= job->w.rows)
 		return job->w.rows;
 	/* Texels of x hold four inner indices. */
@@ -390,6 +465,7 @@ static bool can_fuse_norm(const struct job *job)
 {
 	const struct op_linear *extra = &job->extra;
 	return !job->choice.norm_apart && job->y.rows == 1 &&
+	       norm_turns(job->info->subgroup_size, job->k) <= OPS_MAX_TURNS / 4 &&
 	       (job->choice.kernel == LINEAR_ROWS || job->choice.kernel == LINEAR_SLABS) &&
 	       starts_at_texel(job->info, extra->norm_w) && starts_at_texel(job->info, extra->norm_b);
 }
@@ -406,8 +482,9 @@ static void record_product(struct job *job)
 		return;
 	}
 	int64_t blocks = ops_div_up(job->w.rows, fit);
-	int64_t cuts = job->choice.kernel == LINEAR_PLAIN ? most(job->choice.k_parts, 1) : 1;
-	int64_t inner = job->layout == OP_OUT_IN ? job->k : fit;
+	int64_t inner = job->layout == OP_OUT_IN ? job->k : fit, cuts = 1;
+	if (job->choice.kernel == LINEAR_PLAIN)
+		cuts = most(job->choice.k_parts, ops_div_up(inner, OPS_MAX_TURNS));
 	int64_t k_part = ops_div_up(inner, cuts);
 	cuts = ops_div_up(inner, k_part);
 	/* Blocks of the inner dimension leave sums of their own. */

@@ -3,6 +3,7 @@
  * shared memory. Any width and alignment. Groups: x and z together count the rows of w. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 #include "linear.glsl"
 
 layout(local_size_x = 64) in;
@@ -26,19 +27,19 @@ void main()
 		return; /* the same in the whole workgroup */
 	uint r0 = gl_WorkGroupID.y * TILE;
 	float sum[MAX_TILE];
-	for (uint t = 0; t < TILE; t++)
+	[[unroll]] for (uint t = 0; t < TILE; t++)
 		sum[t] = 0.0;
 	uint at = p.w_shift + column * p.k;
 	for (uint k = me; k < p.k; k += 64) {
 		float wk = weight(at + k);
-		for (uint t = 0; t < TILE; t++)
+		[[unroll]] for (uint t = 0; t < TILE; t++)
 			sum[t] += wk * x[min(r0 + t, p.rows - 1) * p.k + k];
 	}
-	for (uint t = 0; t < TILE; t++)
+	[[unroll]] for (uint t = 0; t < TILE; t++)
 		sums[t][me] = sum[t];
 	barrier();
 	for (uint step = 32; step > 0; step >>= 1) {
-		for (uint t = 0; t < TILE; t++)
+		[[unroll]] for (uint t = 0; t < TILE; t++)
 			if (me < step)
 				sums[t][me] += sums[t][me + step];
 		barrier();

@@ -2,6 +2,7 @@
  * rows in y. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 #include "push_linear.h"
 
 layout(constant_id = 0) const uint WINDOWS_DTYPE = 0;
@@ -21,11 +22,13 @@ void main()
 	if (k >= p.k)
 		return;
 	float v = p.add != 0 ? dx[r * p.k + k] : 0.0;
-	for (uint j = 0; j < p.ids; j++) {
-		uint row = ids[j] - p.first_row;
-		if (row < p.row_count)
-			v += dy[r * p.ids + j] *
-			     window_weight(row / p.window_rows, p.w_shift + row % p.window_rows * p.k + k);
+	for (uint first = 0; first < p.ids; first += 4) {
+		[[unroll]] for (uint i = 0; i < 4; i++) {
+			uint j = first + i, row = j < p.ids ? ids[j] - p.first_row : p.row_count;
+			if (row < p.row_count)
+				v += dy[r * p.ids + j] *
+				     window_weight(row / p.window_rows, p.w_shift + row % p.window_rows * p.k + k);
+		}
 	}
 	dx[r * p.k + k] = v;
 }

@@ -3,10 +3,13 @@
  * the variance. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+#define WG 64
+#include "each.glsl"
 #include "push_linear.h"
 #include "norms.glsl"
 
-layout(local_size_x = 64) in;
+layout(local_size_x = WG) in;
 
 layout(constant_id = 0) const uint NORM = NORM_LAYER;
 layout(constant_id = 1) const uint HAS_B = 0;
@@ -35,27 +38,27 @@ float total(float v)
 
 void main()
 {
-	uint lane = gl_LocalInvocationID.x;
 	for (uint r = gl_WorkGroupID.x; r < p.rows; r += gl_NumWorkGroups.x) {
 		float mean = 0.0;
 		if (NORM == NORM_LAYER) {
 			float v = 0.0;
-			for (uint k = lane; k < p.k; k += 64)
+			FOR_EACH(k, 0, p.k)
 				v += x[r * p.k + k];
+			END_EACH
 			mean = total(v) / float(p.k);
 		}
 		float v = 0.0;
-		for (uint k = lane; k < p.k; k += 64) {
+		FOR_EACH(k, 0, p.k)
 			float d = x[r * p.k + k] - mean;
 			v += d * d;
-		}
+		END_EACH
 		float scale = inversesqrt(total(v) / float(p.k) + p.eps);
-		for (uint k = lane; k < p.k; k += 64) {
+		FOR_EACH(k, 0, p.k)
 			float w = norm_w[p.w_shift + k];
 			if (NORM == NORM_RMS_PLUS)
 				w += 1.0;
 			float y = (x[r * p.k + k] - mean) * scale * w;
 			result[r * p.k + k] = HAS_B != 0 ? y + norm_b[p.b_shift + k] : y;
-		}
+		END_EACH
 	}
 }

@@ -4,6 +4,7 @@
  * neighbouring weights. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 #include "linear.glsl"
 
 layout(local_size_x = 64) in;
@@ -28,7 +29,7 @@ void main()
 		return;
 	uint r0 = gl_WorkGroupID.y * TILE;
 	float sum[MAX_TILE];
-	for (uint t = 0; t < TILE; t++)
+	[[unroll]] for (uint t = 0; t < TILE; t++)
 		sum[t] = 0.0;
 	uint begin = gl_WorkGroupID.z * p.k_part;
 	uint end = min(begin + p.k_part, p.k_count);
@@ -36,10 +37,10 @@ void main()
 	uint stride = LAYOUT == OUT_IN ? 1 : p.n;
 	for (uint i = begin; i < end; i++, at += stride) {
 		float wi = weight(at);
-		for (uint t = 0; t < TILE; t++)
+		[[unroll]] for (uint t = 0; t < TILE; t++)
 			sum[t] += wi * x[min(r0 + t, p.rows - 1) * p.k + p.k_first + i];
 	}
-	for (uint t = 0; t < TILE; t++)
+	[[unroll]] for (uint t = 0; t < TILE; t++)
 		if (r0 + t < p.rows)
 			leave(r0 + t, p.n_first + column, sum[t], p.part + gl_WorkGroupID.z);
 }
