@@ -125,6 +125,22 @@ static int probe_point(const struct session *session)
 	return site < 0 ? -1 : session->sites[site].point;
 }
 
+/* Frozen rows below the lowest perturbed layer move features that the cone does not see. */
+static enum status check_frozen(const struct cone *cone, struct error *error)
+{
+	const struct session *session = cone->session;
+	bool below = false;
+	for (int i = 0; i < cone->lowest && cone->scene->reference; i++) {
+		below = below || frozen_at_site(session, i);
+		if (below && session->sites[i].rule_count > 0)
+			return error_set(error, STATUS_INVALID,
+					 "frozen rows of delta move the clamped features of layer %d, and the lowest "
+					 "perturbed layer is %d: --delta-layers has to include it",
+					 session->sites[i].sae.layer, session->sites[cone->lowest].sae.layer);
+	}
+	return STATUS_OK;
+}
+
 static enum status plan_sites(struct cone *cone, struct error *error)
 {
 	struct session *session = cone->session;
@@ -134,11 +150,15 @@ static enum status plan_sites(struct cone *cone, struct error *error)
 		return status;
 	while (!has_delta[cone->lowest])
 		cone->lowest++;
+	status = check_frozen(cone, error);
+	if (status)
+		return status;
 	cone->sites = mem_alloc((size_t)session->site_count, sizeof *cone->sites);
 	int end = cone->probing ? probe_point(session) : 2 * session->model.arch.layers;
 	for (int i = cone->lowest; i < session->site_count; i++) {
 		const struct site *site = &session->sites[i];
-		if ((!has_delta[i] && site->rule_count == 0) || site->point > end)
+		bool frozen = cone->scene->reference && frozen_at_site(session, i);
+		if ((!has_delta[i] && site->rule_count == 0 && !frozen) || site->point > end)
 			continue;
 		struct cone_site *s = &cone->sites[cone->site_count++];
 		*s = (struct cone_site){.index = i,
@@ -254,7 +274,7 @@ static void set_views(struct cone *cone)
  * those below the cone: the references of relative drift. */
 static double reference_square(const struct cone *cone, int site)
 {
-	const float *z = cone->scene->sites[site].z;
+	const float *z = cone->measured->sites[site].z;
 	int64_t K = cone->session->sites[site].rule_count;
 	double sum = 0;
 	for (int64_t i = cone->monitored_first * K; i < (cone->monitored_first + cone->monitored_count) * K; i++)
@@ -360,13 +380,17 @@ static enum status make_clamps(struct cone *cone, struct error *error)
 
 static void list_edits(struct cone *cone)
 {
-	size_t most = (size_t)cone->site_count * 7;
+	size_t most = (size_t)cone->site_count * 8;
 	cone->edits = mem_alloc(most, sizeof *cone->edits);
 	cone->edit_list = mem_alloc(most, sizeof(struct edit *));
 	for (int i = 0; i < cone->site_count; i++) {
 		struct cone_site *s = &cone->sites[i];
 		if (s->has_first)
 			add_edit(cone, &s->clamp_first.edit);
+		/* At the lowest site the start residual has them. */
+		struct edit *frozen = s->index > cone->lowest ? frozen_edit_at(&cone->frozen, s->index) : NULL;
+		if (frozen)
+			add_edit(cone, frozen);
 		add_own(cone, s, &s->before, capture_forward, NULL);
 		if (s->has_delta)
 			add_own(cone, s, NULL, delta_forward, delta_backward);
@@ -453,6 +477,10 @@ static enum status build(struct cone *cone, struct error *error)
 	cone->first = cone->positions[0];
 	if (!cone->probing && cone->prompt - 1 < cone->first)
 		cone->first = cone->prompt - 1;
+	/* What frozen rows move and is monitored has to be seen. */
+	for (int64_t i = 0; cone->scene->reference && i < session->frozen.count; i++)
+		if (cone->monitored_first < cone->first && session->frozen.positions[i] < cone->first)
+			cone->first = session->frozen.positions[i];
 	if (cone->settings->order == ORDER_DELTA_CLAMP && !cone->ignore_clamps)
 		status = include_second_clamp(cone, error);
 	if (status)
@@ -475,6 +503,8 @@ static enum status build(struct cone *cone, struct error *error)
 	status = write_tables(cone, error);
 	if (status == STATUS_OK)
 		status = make_clamps(cone, error);
+	if (status == STATUS_OK && cone->scene->reference)
+		status = frozen_edits_create(&cone->frozen, session, cone->first, cone->total, error);
 	if (status)
 		return status;
 	list_edits(cone);
@@ -494,6 +524,7 @@ enum status cone_create(struct cone *cone, struct session *session, struct scene
 		.ignore_clamps = ignore_clamps,
 		.gradients = gradients,
 		.scene = scene,
+		.measured = scene_reference(scene),
 		.prompt = scene->prompt,
 		.total = scene->total,
 		.penalties = settings->lambda_act > 0 || settings->lambda_decode > 0,
@@ -518,6 +549,7 @@ void cone_done(struct cone *cone)
 		if (cone->sites[i].has_again)
 			clamp_edit_done(&cone->sites[i].clamp_again);
 	}
+	frozen_edits_done(&cone->frozen);
 	arena_destroy(&cone->arena);
 	arena_destroy(&cone->tables);
 	free(cone->sites);

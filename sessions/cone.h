@@ -3,11 +3,13 @@
  *
  * It starts from the clamped scene's residual at the lowest perturbed layer and covers
  * the positions from the first perturbed one (or the first readout, if earlier) to the
- * end. recovery.c records its steps and evaluations on top.
+ * end. The scene's frozen rows of delta act inside the cone as they do in the scene: behind the
+ * clamp of their layer, before delta. recovery.c records its steps and evaluations on top.
  */
 #ifndef REBOUND_CONE_H
 #define REBOUND_CONE_H
 
+#include "sessions/frozen.h"
 #include "sessions/readout.h"
 #include "sessions/scene.h"
 
@@ -36,6 +38,7 @@ struct cone {
 	const struct recovery_settings *settings; /* which layers and positions, order, penalties; borrowed */
 	bool ignore_clamps;			  /* the base model: no clamp acts, nothing is monitored */
 	struct scene *scene;			  /* borrowed */
+	const struct scene *measured;		  /* scene_reference(scene): what drift is measured against */
 	int64_t prompt, total;
 	int64_t first, rows; /* positions [first, first + rows) */
 	int lowest;	     /* index of the lowest perturbed site */
@@ -70,6 +73,7 @@ struct cone {
 	bool penalties; /* dz has to be propagated */
 	/* private */
 	struct cone_edit *edits;
+	struct frozen_edits frozen;
 	struct edit **edit_list;
 	int edit_count;
 	struct arena *arena, *tables;

@@ -110,7 +110,7 @@ static enum status split_layer(struct decomposition *out, struct session *sessio
 	for (int pass = 0; pass < 2 && status == STATUS_OK; pass++) {
 		const float *from = state;
 		if (pass == 0 && out->clamped_run)
-			from = clamped->sites[layer->site].h;
+			from = scene_reference(clamped)->sites[layer->site].h;
 		else
 			status = recovery_state(recovery, layer->site, pass == 0 ? RECOVERY_BEFORE : RECOVERY_ADDED,
 						state, error);

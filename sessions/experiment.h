@@ -34,4 +34,13 @@ void experiment_done(struct experiment *x);
 enum status WARN_UNUSED experiment_write(struct experiment *x, const char *path, const char *command,
 					 struct error *error);
 
+/* The same in parts, for several runs in one record: opens the journal and writes its first
+ * event, then writes a finished run (arrays are named with the prefix, see record_write.h)
+ * while the session still has that run's input, objective, settings and frozen rows. */
+struct journal;
+enum status WARN_UNUSED experiment_open_journal(struct journal **out, const struct session *session, const char *path,
+						const char *command, struct error *error);
+enum status WARN_UNUSED experiment_write_run(struct experiment *x, struct journal *journal, const char *prefix,
+					     struct error *error);
+
 #endif

@@ -100,6 +100,8 @@ static enum status parse_ids(const struct parser *p, const char *args, size_t n,
 
 static enum status parse_text(const struct parser *p, const char *text, size_t n, struct token_list *list)
 {
+	if (n > 4 && memcmp(text, "ids=", 4) == 0)
+		return parse_ids(p, text + 4, n - 4, list);
 	if (!p->tokenizer)
 		return error_set(p->error, STATUS_INVALID, "objective '%s' needs a tokenizer, and the model has none",
 				 p->spec);

@@ -1,7 +1,7 @@
 /* Objectives J (METHOD 6) as the user writes them and as the device evaluates them.
  *
  * A specification is NAME[:ARGS][*WEIGHT]; several are summed. Token arguments are ids
- * or quoted strings of one token; answers are texts.
+ * or quoted strings of one token; answers are texts, or "ids=1,2,3" for exact tokens.
  *   logit_diff:IO,S            choice_margin:RIGHT,OTHER,...   choice_ce:RIGHT,OTHER,...
  *   vocab_margin:TOKEN         answer_logprob:TEXT             first_token_logprob:TEXT
  *   prefix_logprob:TEXT        probe_logit:CLASS[@LAYER]

@@ -35,6 +35,8 @@ static void run_done(struct record_run *run)
 		free(run->objectives[i]);
 	settings_done(&run->settings);
 	free(run->start);
+	free(run->frozen_rows);
+	free(run->frozen);
 	state_done(&run->base);
 	state_done(&run->clamped);
 	state_done(&run->recovered);
@@ -213,4 +215,21 @@ enum status record_read_start(const struct record *record, const struct record_r
 	const int64_t shape[] = {run->row_count, run->d};
 	*out = NULL;
 	return run->start ? read_array(record, run->start, run->start_sha256, 2, shape, out, error) : STATUS_OK;
+}
+
+enum status record_read_frozen(const struct record *record, const struct record_run *run, int64_t d, float **out,
+			       struct error *error)
+{
+	const int64_t shape[] = {run->frozen_count, d};
+	*out = NULL;
+	return run->frozen ? read_array(record, run->frozen, run->frozen_sha256, 2, shape, out, error) : STATUS_OK;
+}
+
+const struct record_run *record_earlier_stage(const struct record *record, const struct record_run *run)
+{
+	for (int i = 0; run->frozen && i < record->run_count; i++)
+		if (&record->runs[i] != run && record->runs[i].result_file &&
+		    strcmp(record->runs[i].result_sha256, run->frozen_sha256) == 0)
+			return &record->runs[i];
+	return NULL;
 }

@@ -3,7 +3,7 @@
  * The journal (journal.h) holds one JSON object a line, told apart by "event":
  *   session        format, version, created, folder, command; model, saes, prompts, labels with
  *                  the SHA-256 of their files; device; seed
- *   setup          a run begins: ids, text, prompt, clamps, objectives, settings
+ *   setup          a run begins: ids, text, prompt, clamps, objectives, settings, frozen rows
  *   base, clamped  objective, present, top
  *   recovery       the rows of delta, d, budget, reference_norm
  *   step           step i's metrics, before its update
@@ -98,6 +98,10 @@ struct record_run {
 	char probes_sha256[65]; /* of settings.probes_file */
 	char *start;		/* array that delta starts from; NULL: zero */
 	char start_sha256[65];
+	struct record_row *frozen_rows; /* of delta, kept from an earlier run */
+	int64_t frozen_count;
+	char *frozen; /* their values; NULL: none */
+	char frozen_sha256[65];
 
 	struct record_state base, clamped, recovered;
 	bool has_recovery;
@@ -140,6 +144,8 @@ void record_done(struct record *record);
 
 /* The last run that has an end, else the last; NULL if there is none. */
 const struct record_run *record_main_run(const struct record *record);
+/* The run of the same record whose result a run's frozen rows are; NULL if there is none. */
+const struct record_run *record_earlier_stage(const struct record *record, const struct record_run *run);
 /* "valid flip, recovered" and so on; static. */
 const char *record_verdict(const struct record_run *run);
 const char *record_outcome_name(enum record_outcome outcome);
@@ -157,6 +163,10 @@ enum status WARN_UNUSED record_read_result(const struct record *record, const st
 /* NULL in *out where delta started from zero. */
 enum status WARN_UNUSED record_read_start(const struct record *record, const struct record_run *run, float **out,
 					  struct error *error);
+
+/* Values of the frozen rows [frozen_count, d]. NULL in *out where there are none. */
+enum status WARN_UNUSED record_read_frozen(const struct record *record, const struct record_run *run, int64_t d,
+					   float **out, struct error *error);
 
 /* All sessions of a folder, the newest first, or the one session that `path` is. Files
  * that can't be read as sessions are listed with the reason. */

@@ -169,6 +169,22 @@ static enum status set_up(struct session *session, const struct record_run *run,
 	return status;
 }
 
+static enum status set_frozen(struct session *session, const struct record *record, const struct record_run *run,
+			      struct error *error)
+{
+	struct delta_rows rows = {0};
+	float *values;
+	int64_t d = session->model.arch.d;
+	enum status status = record_read_frozen(record, run, d, &values, error);
+	for (int64_t i = 0; values && i < run->frozen_count; i++)
+		delta_rows_add(&rows, 1, d, &run->frozen_rows[i].layer, &run->frozen_rows[i].position, values + i * d);
+	if (status == STATUS_OK)
+		status = session_set_frozen(session, &rows, error);
+	delta_rows_done(&rows);
+	free(values);
+	return status;
+}
+
 enum status record_apply(struct session **out, const struct record *record, const struct record_run *run,
 			 const struct record_overrides *overrides, struct error *error)
 {
@@ -176,6 +192,8 @@ enum status record_apply(struct session **out, const struct record *record, cons
 	enum status status = open_session(out, record, overrides, error);
 	if (status == STATUS_OK) {
 		status = set_up(*out, run, error);
+		if (status == STATUS_OK)
+			status = set_frozen(*out, record, run, error);
 		if (status)
 			error_prefix(error, status, "'%s'", record->path);
 	}

@@ -283,6 +283,38 @@ static enum status read_array_name(const struct reader *r, const char *key, char
 	return status;
 }
 
+/* Rows of delta in *rows; both may be set already after a failure. */
+static enum status read_rows(const struct reader *r, const cJSON *list, struct record_row **rows, int64_t *count)
+{
+	enum status status = STATUS_OK;
+	*rows = mem_alloc(list_size(list), sizeof **rows);
+	for (const cJSON *item = list->child; item && status == STATUS_OK; item = item->next) {
+		struct record_row *row = &(*rows)[(*count)++];
+		int64_t layer = 0;
+		status = need_int(r, item, "layer", 0, ARCH_MAX_LAYERS - 1, &layer);
+		if (status == STATUS_OK)
+			status = need_int(r, item, "position", 0, INT32_MAX, &row->position);
+		row->layer = (int)layer;
+	}
+	return status;
+}
+
+static enum status read_frozen(const struct reader *r, struct record_run *run)
+{
+	const cJSON *list;
+	enum status status = get_list(r, r->json, "frozen_rows", false, &list);
+	if (status || !list)
+		return status;
+	status = read_rows(r, list, &run->frozen_rows, &run->frozen_count);
+	if (status == STATUS_OK)
+		status = read_array_name(r, "frozen", &run->frozen);
+	if (status == STATUS_OK && !run->frozen)
+		status = missing(r, "frozen");
+	if (status == STATUS_OK)
+		status = read_sha256(r, r->json, "frozen_sha256", run->frozen_sha256);
+	return status;
+}
+
 static enum status read_setup(const struct reader *r)
 {
 	struct record *record = r->record;
@@ -313,6 +345,8 @@ static enum status read_setup(const struct reader *r)
 		status = read_array_name(r, "start", &run->start);
 	if (status == STATUS_OK)
 		status = read_sha256(r, r->json, "start_sha256", run->start_sha256);
+	if (status == STATUS_OK)
+		status = read_frozen(r, run);
 	return status;
 }
 
@@ -366,15 +400,7 @@ static enum status read_recovery(const struct reader *r)
 	enum status status = get_list(r, r->json, "rows", true, &list);
 	if (status)
 		return status;
-	run->rows = mem_alloc(list_size(list), sizeof *run->rows);
-	for (const cJSON *item = list->child; item && status == STATUS_OK; item = item->next) {
-		struct record_row *row = &run->rows[run->row_count++];
-		int64_t layer = 0;
-		status = need_int(r, item, "layer", 0, ARCH_MAX_LAYERS - 1, &layer);
-		if (status == STATUS_OK)
-			status = need_int(r, item, "position", 0, INT32_MAX, &row->position);
-		row->layer = (int)layer;
-	}
+	status = read_rows(r, list, &run->rows, &run->row_count);
 	if (status == STATUS_OK)
 		status = need_int(r, r->json, "d", 1, 1 << 24, &run->d);
 	if (status == STATUS_OK)

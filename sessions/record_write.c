@@ -188,8 +188,16 @@ static enum status add_settings(cJSON *json, const struct recovery_settings *set
 	return status;
 }
 
+static void add_row(cJSON *list, int layer, int64_t position)
+{
+	cJSON *row = cJSON_CreateObject();
+	cJSON_AddNumberToObject(row, "layer", layer);
+	cJSON_AddNumberToObject(row, "position", (double)position);
+	cJSON_AddItemToArray(list, row);
+}
+
 enum status record_write_setup(struct journal *journal, const struct session *session, const float *start, int64_t rows,
-			       const char *start_kind, struct error *error)
+			       const char *start_kind, const char *frozen_kind, struct error *error)
 {
 	cJSON *json = event("setup");
 	cJSON *ids = cJSON_AddArrayToObject(json, "ids");
@@ -206,6 +214,15 @@ enum status record_write_setup(struct journal *journal, const struct session *se
 	if (status == STATUS_OK && start) {
 		int64_t shape[] = {rows, session->model.arch.d};
 		status = add_array(json, "start", journal, start_kind, start, 2, shape, error);
+	}
+	const struct delta_rows *frozen = &session->frozen;
+	if (status == STATUS_OK && frozen->count > 0) {
+		int64_t shape[] = {frozen->count, session->model.arch.d};
+		cJSON *list = cJSON_AddArrayToObject(json, "frozen_rows");
+		for (int64_t i = 0; i < frozen->count; i++)
+			add_row(list, frozen->layers[i], frozen->positions[i]);
+		status = add_array(json, "frozen", journal, frozen_kind ? frozen_kind : "frozen", frozen->values, 2,
+				   shape, error);
 	}
 	if (status) {
 		cJSON_Delete(json);
@@ -242,6 +259,8 @@ enum status record_write_state(struct journal *journal, const struct session *se
 			       struct error *error)
 {
 	cJSON *json = event(scene->clamped ? "clamped" : "base");
+	/* The clamped state is that without any delta, frozen rows included. */
+	scene = scene_reference(scene);
 	add_state(json, session, scene->J, scene->present, scene->logits);
 	return journal_event(journal, json, error);
 }
@@ -251,12 +270,8 @@ enum status record_write_recovery(struct journal *journal, const struct session 
 {
 	cJSON *json = event("recovery");
 	cJSON *rows = cJSON_AddArrayToObject(json, "rows");
-	for (int64_t i = 0; i < recovery_rows(recovery); i++) {
-		cJSON *row = cJSON_CreateObject();
-		cJSON_AddNumberToObject(row, "layer", recovery_row_layer(recovery, i));
-		cJSON_AddNumberToObject(row, "position", (double)recovery_row_position(recovery, i));
-		cJSON_AddItemToArray(rows, row);
-	}
+	for (int64_t i = 0; i < recovery_rows(recovery); i++)
+		add_row(rows, recovery_row_layer(recovery, i), recovery_row_position(recovery, i));
 	cJSON_AddNumberToObject(json, "d", (double)session->model.arch.d);
 	cJSON_AddNumberToObject(json, "planned", (double)recovery_planned(recovery));
 	journal_add_number(json, "budget", recovery_budget(recovery));
@@ -415,10 +430,11 @@ enum status record_write_note(struct journal *journal, const char *text, struct 
 	return journal_event(journal, json, error);
 }
 
-static enum status write_all(struct experiment *x, struct journal *journal, const char *command, struct error *error)
+enum status experiment_write_run(struct experiment *x, struct journal *journal, const char *prefix, struct error *error)
 {
 	struct session *session = x->session;
-	struct record_end end = {.recovery = x->recovery, .wall_s = x->wall_s, .array_prefix = ""};
+	struct record_end end = {.recovery = x->recovery, .wall_s = x->wall_s, .array_prefix = prefix};
+	char *frozen = mem_printf("%sfrozen", prefix);
 	if (x->complete) {
 		end.outcome = RECORD_COMPLETE;
 		end.result = x->delta;
@@ -427,9 +443,8 @@ static enum status write_all(struct experiment *x, struct journal *journal, cons
 	} else {
 		end.outcome = session_check_cancel(session, NULL) ? RECORD_INTERRUPTED : RECORD_FAILED;
 	}
-	enum status status = record_write_session(journal, session, command, error);
-	if (status == STATUS_OK)
-		status = record_write_setup(journal, session, NULL, 0, NULL, error);
+	enum status status = record_write_setup(journal, session, NULL, 0, NULL, frozen, error);
+	free(frozen);
 	if (status == STATUS_OK)
 		status = record_write_state(journal, session, &x->base, error);
 	if (status == STATUS_OK)
@@ -443,32 +458,43 @@ static enum status write_all(struct experiment *x, struct journal *journal, cons
 	return status;
 }
 
-enum status experiment_write(struct experiment *x, const char *path, const char *command, struct error *error)
+enum status experiment_open_journal(struct journal **out, const struct session *session, const char *path,
+				    const char *command, struct error *error)
 {
-	if (!x->recovery)
-		return error_set(error, STATUS_NOTHING, "no recovery was started, so there is no session to write");
+	*out = NULL;
 	enum status status = journal_check(path, error);
 	if (status)
 		return status;
-	struct journal *journal;
 	if (path) {
-		status = journal_create(&journal, path, true, error);
+		status = journal_create(out, path, true, error);
 	} else {
-		const struct session *session = x->session;
 		char *project = settings_get(&session->settings, "project");
 		char *tag = mem_printf("%s-%s",
 				       session->prompt_id     ? session->prompt_id
 				       : session->prompt_text ? "text"
 							      : "tokens",
 				       project);
-		status = journal_create_default(&journal, tag, error);
+		status = journal_create_default(out, tag, error);
 		free(tag);
 		free(project);
 	}
+	if (status == STATUS_OK)
+		status = record_write_session(*out, session, command, error);
+	if (status)
+		journal_abandon(out);
+	return status;
+}
+
+enum status experiment_write(struct experiment *x, const char *path, const char *command, struct error *error)
+{
+	if (!x->recovery)
+		return error_set(error, STATUS_NOTHING, "no recovery was started, so there is no session to write");
+	struct journal *journal;
+	enum status status = experiment_open_journal(&journal, x->session, path, command, error);
 	if (status)
 		return status;
 	char *place = mem_strdup(journal_path(journal));
-	status = write_all(x, journal, command, error);
+	status = experiment_write_run(x, journal, "", error);
 	if (status == STATUS_OK)
 		status = journal_close(&journal, error);
 	journal_abandon(&journal);

@@ -12,9 +12,11 @@
 enum status WARN_UNUSED record_write_session(struct journal *journal, const struct session *session,
 					     const char *command, struct error *error);
 /* A run begins. `start` [rows, d] is the delta it starts from (NULL: zero), kept beside the
- * journal as array "KIND.npy". */
+ * journal as array "KIND.npy"; the session's frozen rows are kept as "FROZEN_KIND.npy" (NULL:
+ * "frozen"). */
 enum status WARN_UNUSED record_write_setup(struct journal *journal, const struct session *session, const float *start,
-					   int64_t rows, const char *start_kind, struct error *error);
+					   int64_t rows, const char *start_kind, const char *frozen_kind,
+					   struct error *error);
 /* A state's objective and best logits. */
 enum status WARN_UNUSED record_write_state(struct journal *journal, const struct session *session,
 					   const struct scene *scene, struct error *error);
@@ -39,7 +41,7 @@ enum status WARN_UNUSED record_write_end(struct journal *journal, const struct s
 					 const struct record_end *end, struct error *error);
 enum status WARN_UNUSED record_write_decomposition(struct journal *journal, const struct decomposition *parts,
 						   int64_t step, struct error *error);
-/* `state` is "base", "clamped" or "recovered". */
+/* `state` is "base", "clamped" or "recovered"; the verdict may be NULL. */
 enum status WARN_UNUSED record_write_generation(struct journal *journal, const struct session *session,
 						const char *state, const int32_t *ids, size_t count,
 						struct error *error);

@@ -60,7 +60,7 @@ static double perturbed_norm(const struct cone *cone)
 	for (int i = 0; i < cone->site_count; i++) {
 		if (!cone->sites[i].has_delta)
 			continue;
-		const float *h = cone->scene->sites[cone->sites[i].index].h;
+		const float *h = cone->measured->sites[cone->sites[i].index].h;
 		for (int64_t p = 0; p < cone->position_count; p++)
 			for (int64_t j = 0; j < d; j++) {
 				double x = (double)h[cone->positions[p] * d + j];
@@ -378,12 +378,12 @@ static enum status fill_state(struct recovery *r, const float *start, struct err
 	if (status == STATUS_OK && tensor_exists(r->probes))
 		status = tensor_write(r->probes, r->table.values, error);
 	/* The reference of drift comes from the same kernels as what is compared with it, so
-	 * that drift without delta is exactly zero. With the order delta-clamp the reference is
-	 * the clamped run itself: a second clamp may move it. */
+	 * that drift without delta is exactly zero. With the order delta-clamp and with frozen rows
+	 * the reference is the clamped run itself: a second clamp or those rows may move it. */
 	if (status == STATUS_OK)
 		status = run_evaluation(r, zeros, error);
 	if (status == STATUS_OK && tensor_exists(cone->z)) {
-		if (r->settings.order == ORDER_CLAMP_DELTA) {
+		if (r->settings.order == ORDER_CLAMP_DELTA && !cone->scene->reference) {
 			status = copy_now(r, cone->z_ref, cone->z, error);
 		} else {
 			for (int i = 0; i < cone->site_count && status == STATUS_OK; i++) {
@@ -393,7 +393,8 @@ static enum status fill_state(struct recovery *r, const float *start, struct err
 					continue;
 				part.buffer = cone->z_ref.buffer;
 				part.offset = cone->z_ref.offset + (s->z.offset - cone->z.offset);
-				status = tensor_write(part, cone->scene->sites[s->index].z + cone->first * s->K, error);
+				status = tensor_write(part, cone->measured->sites[s->index].z + cone->first * s->K,
+						      error);
 			}
 		}
 	}
@@ -683,7 +684,7 @@ static void tally_site(struct tally *t, const struct recovery *r, const struct c
  * for sites that delta can't reach. */
 static void tally_reactivation(struct tally *t, const struct cone *cone, int site, const float *z)
 {
-	const float *before = cone->scene->sites[site].z;
+	const float *before = cone->measured->sites[site].z;
 	int64_t K = cone->session->sites[site].rule_count;
 	for (int64_t i = 0; i < cone->position_count; i++)
 		for (int64_t k = 0; k < K; k++) {

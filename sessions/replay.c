@@ -163,7 +163,9 @@ enum status replay_run(struct replay_report *report, struct session *session, co
 		status = scene_run(&clamped, session, true, error);
 	}
 	if (status == STATUS_OK) {
-		compare_state(report, "clamped ", &run->clamped, clamped.J, clamped.present, clamped.logits, vocab);
+		const struct scene *reference = scene_reference(&clamped);
+		compare_state(report, "clamped ", &run->clamped, reference->J, reference->present, reference->logits,
+			      vocab);
 		status = record_read_start(record, run, &start, error);
 	}
 	if (status == STATUS_OK)

@@ -6,6 +6,7 @@
 
 #include "compute/base/mem.h"
 #include "sessions/encode.h"
+#include "sessions/frozen.h"
 #include "sessions/probe.h"
 #include "sessions/readout.h"
 
@@ -31,6 +32,7 @@ struct scene_work {
 	struct capture *captures;
 	struct clamp_edit *clamps;
 	int clamp_count;
+	struct frozen_edits frozen;
 	struct edit **edits;
 	int edit_count;
 	struct arena *arena;
@@ -47,6 +49,7 @@ static void work_done(struct scene_work *w)
 		pass_done(&w->pass);
 	for (int i = 0; i < w->clamp_count; i++)
 		clamp_edit_done(&w->clamps[i]);
+	frozen_edits_done(&w->frozen);
 	arena_destroy(&w->arena);
 	free(w->captures);
 	free(w->clamps);
@@ -59,9 +62,11 @@ static enum status make_edits(struct scene *scene, struct scene_work *w, struct 
 	size_t n = (size_t)session->site_count;
 	w->captures = mem_alloc(n, sizeof *w->captures);
 	w->clamps = mem_alloc(n, sizeof *w->clamps);
-	w->edits = mem_alloc(2 * n, sizeof *w->edits);
+	w->edits = mem_alloc(3 * n, sizeof *w->edits);
 	w->arena = arena_create(session->device, BUFFER_DEVICE, "the hooked residuals");
 	enum status status = STATUS_OK;
+	if (scene->reference)
+		status = frozen_edits_create(&w->frozen, session, 0, scene->total, error);
 	for (int i = 0; i < session->site_count && status == STATUS_OK; i++) {
 		struct site *site = &session->sites[i];
 		if (scene->clamped && site->rule_count > 0) {
@@ -74,6 +79,9 @@ static enum status make_edits(struct scene *scene, struct scene_work *w, struct 
 			status = session_write_clamp_rows(session, clamp, 0, scene->total, error);
 			w->edits[w->edit_count++] = &clamp->edit;
 		}
+		struct edit *frozen = frozen_edit_at(&w->frozen, i);
+		if (frozen)
+			w->edits[w->edit_count++] = frozen;
 		struct capture *c = &w->captures[i];
 		*c = (struct capture){.edit = {.point = site->point, .forward = capture_forward}, .site = site};
 		c->h = scene->h_device[i];
@@ -189,21 +197,69 @@ static enum status compute(struct scene *scene, struct scene_work *w, struct err
 	return status;
 }
 
+static enum status run_scene(struct scene *scene, struct session *session, bool clamped, struct scene *reference,
+			     struct error *error);
+
+/* The clamped run that a scene with frozen rows is measured against; its device memory is
+ * given back. */
+static enum status run_reference(struct scene **out, struct session *session, struct error *error)
+{
+	*out = NULL;
+	if (session->settings.order != ORDER_CLAMP_DELTA)
+		return error_set(error, STATUS_INVALID,
+				 "with frozen rows of delta the order has to be clamp-delta; --order is delta-clamp");
+	struct scene *reference = mem_alloc(1, sizeof *reference);
+	enum status status = run_scene(reference, session, true, NULL, error);
+	if (status) {
+		free(reference);
+		return status;
+	}
+	kv_cache_done(&reference->cache);
+	arena_destroy(&reference->arena);
+	free(reference->h_device);
+	reference->h_device = NULL;
+	*out = reference;
+	return STATUS_OK;
+}
+
 enum status scene_run(struct scene *scene, struct session *session, bool clamped, struct error *error)
 {
+	struct scene *reference = NULL;
+	*scene = (struct scene){0};
+	if (clamped && session->frozen.count > 0) {
+		enum status status = run_reference(&reference, session, error);
+		if (status)
+			return status;
+	}
+	return run_scene(scene, session, clamped, reference, error);
+}
+
+/* Takes the reference. */
+static enum status run_scene(struct scene *scene, struct session *session, bool clamped, struct scene *reference,
+			     struct error *error)
+{
 	*scene = (struct scene){
+		.reference = reference,
 		.session = session,
 		.clamped = clamped,
 		.prompt = (int64_t)session->prompt.count,
 		.total = session_total_length(session),
 	};
-	if (scene->prompt == 0)
-		return error_set(error, STATUS_INVALID, "there is no input; give --text, --tokens or --prompt");
 	enum status status = session_check_cancel(session, error);
+	if (status == STATUS_OK && scene->prompt == 0)
+		status = error_set(error, STATUS_INVALID, "there is no input; give --text, --tokens or --prompt");
+	if (status == STATUS_OK && scene->total > session->model.arch.context)
+		status = error_set(error, STATUS_INVALID,
+				   "the input has %lld tokens and its answer %lld; together they exceed the model's "
+				   "context of %lld",
+				   (long long)scene->prompt, (long long)(scene->total - scene->prompt),
+				   (long long)session->model.arch.context);
 	if (status == STATUS_OK)
 		status = session_prepare_clamps(session, error);
-	if (status)
+	if (status) {
+		scene_done(scene);
 		return status;
+	}
 	size_t n = (size_t)session->site_count;
 	scene->sites = mem_alloc(n, sizeof *scene->sites);
 	scene->h_device = mem_alloc(n, sizeof *scene->h_device);
@@ -248,7 +304,15 @@ void scene_done(struct scene *scene)
 	if (scene->cache.arena)
 		kv_cache_done(&scene->cache);
 	arena_destroy(&scene->arena);
+	if (scene->reference)
+		scene_done(scene->reference);
+	free(scene->reference);
 	*scene = (struct scene){0};
+}
+
+const struct scene *scene_reference(const struct scene *scene)
+{
+	return scene->reference ? scene->reference : scene;
 }
 
 enum status scene_features(struct scene *scene, int site, int64_t position, float *z, struct error *error)

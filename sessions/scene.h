@@ -1,5 +1,10 @@
 /* A whole forward pass over the session's prompt (and answer), base or clamped, and what
  * it leaves behind: caches, residuals at the hooked layers, activations, logits.
+ *
+ * A clamped scene contains the session's frozen rows of delta, where there are any: each is
+ * added at its position behind the clamp of its layer, and the clamps above act on what that
+ * causes. `reference` is then the clamped run without any delta, which valid flips, drift and
+ * reactivation are measured against.
  */
 #ifndef REBOUND_SCENE_H
 #define REBOUND_SCENE_H
@@ -23,6 +28,9 @@ struct scene {
 	double J;
 	float *reads; /* the objective's reads */
 	bool present; /* the behaviour is there (objective_present) */
+	/* With frozen rows: the clamped run without them (its results on the host; no cache and
+	 * no h_device). Owned; NULL without. */
+	struct scene *reference;
 	/* private */
 	struct arena *arena;
 };
@@ -30,6 +38,8 @@ struct scene {
 /* Runs it; blocks until done. `clamped` with no clamps set is the base run. */
 enum status WARN_UNUSED scene_run(struct scene *scene, struct session *session, bool clamped, struct error *error);
 void scene_done(struct scene *scene);
+/* scene->reference where there is one, else the scene itself. */
+const struct scene *scene_reference(const struct scene *scene);
 
 /* Full feature activations [F] of site at a position, encoded from h. */
 enum status WARN_UNUSED scene_features(struct scene *scene, int site, int64_t position, float *z, struct error *error);

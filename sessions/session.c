@@ -62,6 +62,7 @@ void session_close(struct session **out)
 	if (session->has_objective)
 		objective_done(&session->objective);
 	settings_done(&session->settings);
+	delta_rows_done(&session->frozen);
 	free(session);
 	*out = NULL;
 }

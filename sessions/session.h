@@ -33,6 +33,18 @@ struct site {
 	bool clamp_ready;
 };
 
+/* Rows of a perturbation: each is added at a layer's SAE and a position. */
+struct delta_rows {
+	int64_t count;
+	int *layers;
+	int64_t *positions;
+	float *values; /* [count, d] */
+};
+void delta_rows_done(struct delta_rows *rows);
+/* Appends copies. */
+void delta_rows_add(struct delta_rows *rows, int64_t count, int64_t d, const int *layers, const int64_t *positions,
+		    const float *values);
+
 struct session {
 	struct device *device; /* owned */
 	struct model model;
@@ -53,6 +65,7 @@ struct session {
 	struct objective objective; /* count 0: none */
 	bool has_objective;
 	struct recovery_settings settings;
+	struct delta_rows frozen; /* of an earlier stage (METHOD 5); count 0: none */
 	uint64_t seed;
 
 	atomic_bool *cancel; /* borrowed; NULL: never */
@@ -106,6 +119,11 @@ enum status WARN_UNUSED session_set_objective(struct session *session, const cha
 					      struct error *error);
 /* "keep", "drop" or a number. */
 enum status WARN_UNUSED session_set_error_treatment(struct session *session, const char *text, struct error *error);
+
+/* Rows of delta found before, which stay while others are optimised: clamped scenes and the
+ * recoveries that start from them add them behind the clamp. What drift is measured against
+ * remains the clamped run without any delta (scene.h). NULL or count 0: none. Copies. */
+enum status WARN_UNUSED session_set_frozen(struct session *session, const struct delta_rows *rows, struct error *error);
 
 /* Site of a layer, -1 if there is none. */
 int session_site_of_layer(const struct session *session, int layer);

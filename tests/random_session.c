@@ -177,6 +177,7 @@ void random_session_close(struct session **out)
 	if (session->has_objective)
 		objective_done(&session->objective);
 	settings_done(&session->settings);
+	delta_rows_done(&session->frozen);
 	free(session);
 	*out = NULL;
 }

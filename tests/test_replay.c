@@ -137,7 +137,7 @@ static void test_interrupted(void **state)
 	expect_ok(journal_create(&journal, path, false, &error), &error);
 	expect_ok(record_write_session(journal, session, NULL, &error), &error);
 	expect_ok(record_write_note(journal, "a note", &error), &error);
-	expect_ok(record_write_setup(journal, session, start, 2, "1-start", &error), &error);
+	expect_ok(record_write_setup(journal, session, start, 2, "1-start", NULL, &error), &error);
 	expect_ok(record_write_state(journal, session, &base, &error), &error);
 	expect_ok(record_write_state(journal, session, &clamped, &error), &error);
 	expect_ok(record_write_recovery(journal, session, recovery, &error), &error);

@@ -62,6 +62,12 @@ enum status cli_inspect(const struct cli *cli, struct error *error);
 enum status cli_demo(const struct cli *cli, struct error *error);
 /* cli_recover.c */
 enum status cli_recover(const struct cli *cli, struct error *error);
+/* {"objective","present","top"}; the history and the final state of a recovery. */
+cJSON *cli_state_json(const struct session *session, double J, bool present, const float *logits);
+cJSON *cli_history_json(const struct recovery *recovery);
+cJSON *cli_final_json(const struct recovery_final *final);
+/* cli_two_stage.c: recover --stages 2 */
+enum status cli_two_stage(const struct cli *cli, struct error *error);
 /* cli_session.c */
 enum status cli_decompose(const struct cli *cli, struct error *error);
 enum status cli_replay(const struct cli *cli, struct error *error);

@@ -12,7 +12,7 @@
 #include "sessions/journal.h"
 #include "tui/cli.h"
 
-static cJSON *state_json(const struct session *session, double J, bool present, const float *logits)
+cJSON *cli_state_json(const struct session *session, double J, bool present, const float *logits)
 {
 	cJSON *json = cJSON_CreateObject();
 	cJSON_AddNumberToObject(json, "objective", J);
@@ -22,11 +22,11 @@ static cJSON *state_json(const struct session *session, double J, bool present, 
 	return json;
 }
 
-static cJSON *history_json(const struct experiment *x)
+cJSON *cli_history_json(const struct recovery *recovery)
 {
 	cJSON *list = cJSON_CreateArray();
-	const struct recovery_metrics *history = recovery_history(x->recovery);
-	for (int64_t i = 0; i < recovery_steps(x->recovery); i++) {
+	const struct recovery_metrics *history = recovery_history(recovery);
+	for (int64_t i = 0; i < recovery_steps(recovery); i++) {
 		const struct recovery_metrics *m = &history[i];
 		const struct {
 			const char *name;
@@ -51,7 +51,7 @@ static cJSON *history_json(const struct experiment *x)
 	return list;
 }
 
-static cJSON *final_json(const struct recovery_final *f)
+cJSON *cli_final_json(const struct recovery_final *f)
 {
 	const struct {
 		const char *name;
@@ -82,14 +82,14 @@ static cJSON *result_json(const struct experiment *x)
 	cJSON *json = cJSON_CreateObject();
 	cJSON_AddItemToObject(json, "ids", cli_ids_json(session->prompt.ids, session->prompt.count));
 	cJSON_AddStringToObject(json, "objective", session->objective.text);
-	cJSON_AddItemToObject(json, "base", state_json(session, x->base.J, x->base.present, x->base.logits));
+	cJSON_AddItemToObject(json, "base", cli_state_json(session, x->base.J, x->base.present, x->base.logits));
 	cJSON_AddItemToObject(json, "clamped",
-			      state_json(session, x->clamped.J, x->clamped.present, x->clamped.logits));
+			      cli_state_json(session, x->clamped.J, x->clamped.present, x->clamped.logits));
 	cJSON_AddItemToObject(json, "recovered",
-			      state_json(session, x->final.objective, x->final.present, x->final.logits));
+			      cli_state_json(session, x->final.objective, x->final.present, x->final.logits));
 	cJSON_AddBoolToObject(json, "valid_flip", x->base.present && !x->clamped.present);
-	cJSON_AddItemToObject(json, "history", history_json(x));
-	cJSON_AddItemToObject(json, "final", final_json(&x->final));
+	cJSON_AddItemToObject(json, "history", cli_history_json(x->recovery));
+	cJSON_AddItemToObject(json, "final", cli_final_json(&x->final));
 	cJSON_AddNumberToObject(json, "budget", recovery_budget(x->recovery));
 	cJSON_AddNumberToObject(json, "wall_s", x->wall_s);
 	cJSON_AddNumberToObject(json, "steps_per_s",
@@ -175,6 +175,10 @@ enum status cli_recover(const struct cli *cli, struct error *error)
 {
 	const struct options *o = &cli->options;
 	struct opened opened;
+	int64_t stages;
+	enum status asked = options_int(o->stages, "stages", 1, 2, 1, &stages, error);
+	if (asked || stages == 2)
+		return asked ? asked : cli_two_stage(cli, error);
 	/* A place that can't be written to is said before the work, not behind it. Without the
 	 * user's folder for sessions the result is still worth having. */
 	enum status status = journal_check(o->out, error), written = STATUS_OK;

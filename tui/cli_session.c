@@ -293,32 +293,58 @@ static void print_replay(const struct replay_report *r, const struct record *rec
 	free(driver);
 }
 
-enum status cli_replay(const struct cli *cli, struct error *error)
+static enum status replay_one(const struct cli *cli, const struct record *record, const struct record_run *run,
+			      const char *stage, cJSON *list, struct error *error)
 {
-	struct record record;
-	const struct record_run *run;
 	struct session *session = NULL;
 	struct replay_report report;
-	enum status status = load_argument(&record, &run, cli, error);
-	if (status)
-		return status;
-	status = apply(&session, cli, &record, run, error);
+	enum status status = apply(&session, cli, record, run, error);
 	if (status == STATUS_OK)
-		status = replay_run(&report, session, &record, run, error);
-	if (status == STATUS_OK) {
-		if (cli->options.json)
-			status = cli_print_json(replay_json(&report, &record, session), error);
-		else
-			print_replay(&report, &record, session);
+		status = replay_run(&report, session, record, run, error);
+	if (status == STATUS_OK && !cli->options.json) {
+		if (stage)
+			printf("%s\n", stage);
+		print_replay(&report, record, session);
+	} else if (status == STATUS_OK) {
+		cJSON_AddItemToArray(list, replay_json(&report, record, session));
 	}
 	if (status == STATUS_OK && !replay_agrees(&report)) {
 		bool same = report.same_device;
-		status = error_set(error, STATUS_FAILED, "'%s' does not replay: %s was %.9g and is %.9g", record.path,
+		status = error_set(error, STATUS_FAILED, "'%s' does not replay: %s was %.9g and is %.9g", record->path,
 				   same ? report.first_where : report.worst_where,
 				   same ? report.first_recorded : report.worst_recorded,
 				   same ? report.first_now : report.worst_now);
 	}
 	session_close(&session);
+	return status;
+}
+
+/* A recovery in two stages is run again in both; the document is then that of the second with
+ * the first's as "first_stage". */
+enum status cli_replay(const struct cli *cli, struct error *error)
+{
+	struct record record;
+	const struct record_run *run;
+	enum status status = load_argument(&record, &run, cli, error);
+	if (status)
+		return status;
+	const struct record_run *first = record_earlier_stage(&record, run);
+	cJSON *list = cJSON_CreateArray();
+	if (first)
+		status = replay_one(cli, &record, first, "stage 1", list, error);
+	if (status == STATUS_OK || status == STATUS_FAILED) {
+		enum status second =
+			replay_one(cli, &record, run, first ? "stage 2" : NULL, list, status ? NULL : error);
+		status = status ? status : second;
+	}
+	if (cli->options.json && cJSON_GetArraySize(list) == 1 + (first != NULL)) {
+		cJSON *json = cJSON_DetachItemFromArray(list, first != NULL);
+		if (first)
+			cJSON_AddItemToObject(json, "first_stage", cJSON_DetachItemFromArray(list, 0));
+		enum status printed = cli_print_json(json, status ? NULL : error);
+		status = status ? status : printed;
+	}
+	cJSON_Delete(list);
 	record_done(&record);
 	return status;
 }

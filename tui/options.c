@@ -70,6 +70,9 @@ static const struct {
 	{"no-hints", FLAG, AT(no_hints), NULL},
 	{"judge", FLAG, AT(judge), NULL},
 	{"judge-lists", VALUE, AT(judge_lists), "FILE"},
+	{"stages", VALUE, AT(stages), "1|2"},
+	{"anchor", LIST, AT(anchor), "NAME=VALUE"},
+	{"target", VALUE, AT(target), "TEXT"},
 };
 
 static bool is_setting(const char *name)
@@ -374,8 +377,10 @@ enum status options_open(struct opened *opened, const struct options *o, int nee
 	if (!o->quiet)
 		options.progress = (struct progress){report_progress, NULL};
 	status = session_open(&opened->session, &options, error);
-	if (status == STATUS_OK && (o->prompt || o->prompts))
+	if (status == STATUS_OK && (o->prompt || o->prompts || needs & NEED_PROMPTS))
 		status = load_prompts(opened, o, error);
+	if (status == STATUS_OK && needs & NEED_PROMPTS && opened->prompts.count == 0)
+		status = error_set(error, STATUS_INVALID, "there is no prompt set; give one with --prompts");
 	if (status == STATUS_OK)
 		status = set_labels(opened->session, o, error);
 	if (status == STATUS_OK)

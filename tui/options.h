@@ -23,7 +23,7 @@ struct options {
 	struct option_list arguments;
 
 	const char *model, *device, *text, *tokens, *prompt, *prompts, *seed;
-	struct option_list saes, labels, clamps, objectives;
+	struct option_list saes, labels, clamps, objectives, anchor;
 	bool chat, no_bos, special, json, quiet, verbose, no_color, help, version, ascii;
 	const char *clamp_positions, *error;
 	/* settings of a recovery: name, value pairs in order */
@@ -34,7 +34,7 @@ struct options {
 
 	const char *layer, *hook, *positions, *position, *top, *npy, *max_new, *temperature, *top_k, *top_p, *delta,
 		*out, *save_delta, *save_state, *reference, *format, *input, *grad_recon, *grad_features, *tokenizer,
-		*batch, *clamp_top, *judge_lists;
+		*batch, *clamp_top, *judge_lists, *stages, *target;
 	bool ignore_eos, redact, no_hints, judge;
 };
 
@@ -57,8 +57,9 @@ enum status WARN_UNUSED options_double(const char *value, const char *name, doub
 
 /* What a command may need of a session. */
 enum {
-	NEED_INPUT = 1, /* --text, --tokens or --prompt is required */
-	NEED_SAES = 2,	/* SAEs are loaded even where none is named */
+	NEED_INPUT = 1,	  /* --text, --tokens or --prompt is required */
+	NEED_SAES = 2,	  /* SAEs are loaded even where none is named */
+	NEED_PROMPTS = 4, /* a prompt set: --prompts, or the built-in model's */
 };
 struct opened {
 	struct session *session;

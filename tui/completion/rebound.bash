@@ -25,7 +25,7 @@ _rebound_options() {
 		echo "$input $clamp --objective --delta-layers --delta-positions --project --project-what --order
 			--steps --lr --budget --ridge --lambda-act --lambda-decode --lambda-delta --act-loss
 			--answer-token-limit --answer-prefix-token-limit --answer-prefix-token-weight
-			--out --save-delta --save-state $common"
+			--out --save-delta --save-state --stages --anchor --target --max-new --judge-lists $common"
 		;;
 	decompose) echo "--top --reference --device $common" ;;
 	replay) echo "--device $common" ;;
