@@ -9,6 +9,7 @@
 #include "compute/base/json.h"
 #include "compute/base/mem.h"
 #include "sessions/encode.h"
+#include "sessions/hooked_sae.h"
 
 enum { FRAME_MS = 33 };
 
@@ -92,6 +93,10 @@ char *desk_command_text(const struct desk *desk, const char *verb, bool clamps)
 	for (int i = 0; i < desk->options.sae_count; i++) {
 		strbuf_add_string(&b, " --sae ");
 		add_quoted(&b, desk->options.saes[i]);
+	}
+	for (int i = 0; i < desk->options.label_count; i++) {
+		strbuf_add_string(&b, " --labels ");
+		add_quoted(&b, desk->options.labels[i]);
 	}
 	if (desk->options.prompts) {
 		strbuf_add_string(&b, " --prompts ");
@@ -293,39 +298,6 @@ static enum status judge(struct desk *desk, int index, struct prompt_state *out,
 	return status;
 }
 
-/* The session's input and objective, kept while another prompt is judged. */
-struct kept_input {
-	struct token_list prompt;
-	char *text, *id;
-	bool chat, has_objective;
-	struct objective objective;
-};
-
-static void keep_input(struct session *session, struct kept_input *kept)
-{
-	*kept = (struct kept_input){session->prompt, session->prompt_text,   session->prompt_id,
-				    session->chat,   session->has_objective, session->objective};
-	session->prompt = (struct token_list){0};
-	session->prompt_text = session->prompt_id = NULL;
-	session->has_objective = false;
-	session->objective = (struct objective){0};
-}
-
-static void restore_input(struct session *session, struct kept_input *kept)
-{
-	token_list_done(&session->prompt);
-	free(session->prompt_text);
-	free(session->prompt_id);
-	if (session->has_objective)
-		objective_done(&session->objective);
-	session->prompt = kept->prompt;
-	session->prompt_text = kept->text;
-	session->prompt_id = kept->id;
-	session->chat = kept->chat;
-	session->has_objective = kept->has_objective;
-	session->objective = kept->objective;
-}
-
 bool desk_judge_next(struct desk *desk)
 {
 	while (desk->flips_at < desk->prompts.count && desk->states[desk->flips_at].state != FLIP_UNKNOWN &&
@@ -337,9 +309,9 @@ bool desk_judge_next(struct desk *desk)
 	}
 	struct kept_input kept;
 	struct error error;
-	keep_input(desk->session, &kept);
+	session_keep_input(desk->session, &kept);
 	enum status status = judge(desk, desk->flips_at, &desk->states[desk->flips_at], &error);
-	restore_input(desk->session, &kept);
+	session_restore_input(desk->session, &kept);
 	desk->flips_at++;
 	if (status) {
 		desk_report(desk, status, &error);
@@ -398,8 +370,10 @@ enum status desk_open(struct desk *desk, const struct worker_options *options, s
 		status = session_open(&desk->session, &session, error);
 	if (status == STATUS_OK) {
 		desk->session->cancel = &desk->cancel;
-		status = load_prompts(desk, error);
+		status = hooked_saes_label(desk->session, options->labels, options->label_count, error);
 	}
+	if (status == STATUS_OK)
+		status = load_prompts(desk, error);
 	if (status == STATUS_OK) {
 		desk_begin_job(desk, JOB_LOADING, "testing the device");
 		status = self_test_run(&desk->self_test, desk->session->device, error);

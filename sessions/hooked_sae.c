@@ -93,10 +93,27 @@ static enum status open_one(struct session *session, struct site *site, const ch
 		status = sae_create(&site->sae, session->device, &spec, layer, hook, error);
 	if (status == STATUS_OK) {
 		site->path = mem_strdup(path);
+		site->neuronpedia_id = spec.neuronpedia_id ? mem_strdup(spec.neuronpedia_id) : NULL;
 		site->name = mem_printf("layer %d %s, %lld %s", layer, hook_name(hook), (long long)spec.F,
 					sae_act_name(spec.act));
 	}
 	sae_spec_done(&spec);
+	return status;
+}
+
+enum status hooked_saes_label(struct session *session, const char *const *paths, int count, struct error *error)
+{
+	enum status status = STATUS_OK;
+	if (count > session->site_count)
+		return error_set(error, STATUS_INVALID, "--labels was given %d times and there are %d SAEs", count,
+				 session->site_count);
+	for (int i = 0; i < count && status == STATUS_OK; i++) {
+		struct site *site = &session->sites[i];
+		labels_destroy(&site->labels);
+		free(site->labels_path);
+		site->labels_path = mem_strdup(paths[i]);
+		status = labels_load(&site->labels, paths[i], error);
+	}
 	return status;
 }
 
@@ -107,6 +124,7 @@ void hooked_sae_done(struct site *site)
 	sae_done(&site->sae);
 	labels_destroy(&site->labels);
 	free(site->labels_path);
+	free(site->neuronpedia_id);
 	free(site->rules);
 	free(site->path);
 	free(site->name);

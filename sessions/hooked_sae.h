@@ -12,6 +12,9 @@ enum status WARN_UNUSED hooked_saes_open(struct session *session, const char *co
 					 struct error *error);
 /* Those in the folder sae/ of the built-in model. */
 enum status WARN_UNUSED hooked_saes_open_builtin(struct session *session, struct error *error);
+/* --labels values (labels.h), in the order of the SAEs by layer. */
+enum status WARN_UNUSED hooked_saes_label(struct session *session, const char *const *paths, int count,
+					  struct error *error);
 void hooked_sae_done(struct site *site);
 
 #endif

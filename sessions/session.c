@@ -146,6 +146,31 @@ enum status session_set_text(struct session *session, const char *text, size_t n
 	return status;
 }
 
+void session_keep_input(struct session *session, struct kept_input *kept)
+{
+	*kept = (struct kept_input){session->prompt, session->prompt_text,   session->prompt_id,
+				    session->chat,   session->has_objective, session->objective};
+	session->prompt = (struct token_list){0};
+	session->prompt_text = session->prompt_id = NULL;
+	session->has_objective = false;
+	session->objective = (struct objective){0};
+}
+
+void session_restore_input(struct session *session, struct kept_input *kept)
+{
+	token_list_done(&session->prompt);
+	free(session->prompt_text);
+	free(session->prompt_id);
+	if (session->has_objective)
+		objective_done(&session->objective);
+	session->prompt = kept->prompt;
+	session->prompt_text = kept->text;
+	session->prompt_id = kept->id;
+	session->chat = kept->chat;
+	session->has_objective = kept->has_objective;
+	session->objective = kept->objective;
+}
+
 enum status session_set_objective(struct session *session, const char *const *specs, int count, struct error *error)
 {
 	struct objective objective = {0};

@@ -27,6 +27,7 @@ struct site {
 	char *name;		  /* for people */
 	struct labels *labels;	  /* NULL: none (labels.h) */
 	char *labels_path;	  /* the file they came from; NULL */
+	char *neuronpedia_id;	  /* "modelId/sourceId" as the SAE's file has it; NULL */
 	struct clamp_rule *rules; /* the clamp: count 0 is none */
 	int64_t rule_count;
 	struct clamp clamp; /* built from the rules when needed */
@@ -97,6 +98,18 @@ enum status WARN_UNUSED session_set_tokens(struct session *session, const int32_
 					   struct error *error);
 enum status WARN_UNUSED session_set_text(struct session *session, const char *text, size_t n, bool chat, bool no_bos,
 					 bool special, struct error *error);
+
+/* The input and objective, put aside while the session runs another prompt; after
+ * session_keep_input it has none. */
+struct kept_input {
+	struct token_list prompt;
+	char *text, *id;
+	bool chat, has_objective;
+	struct objective objective;
+};
+void session_keep_input(struct session *session, struct kept_input *kept);
+/* Whatever the session has by then is freed. */
+void session_restore_input(struct session *session, struct kept_input *kept);
 
 /* Replaces all clamps. A rule names its layer: that of exactly one of the SAEs. */
 struct layer_rule {

@@ -59,8 +59,9 @@ struct worker_options {
 	const char *model;	 /* folder, NULL: built-in */
 	const char *const *saes; /* --sae values; 0: built-in */
 	int sae_count;
-	const char *prompts;	 /* file, NULL: built-in */
-	const char *labels;	 /* file or NULL */
+	const char *prompts;	   /* file, NULL: built-in */
+	const char *const *labels; /* --labels values, in the order of the SAEs by layer */
+	int label_count;
 	const char *device;	 /* selector or NULL */
 	const char *journal;	 /* path or NULL for the default */
 	const char *judge_lists; /* file, NULL: built in (judge.h) */

@@ -15,6 +15,7 @@ const struct cli_command cli_commands[] = {
 	{"residual", cli_residual, "--layer L --hook HOOK", "the residual stream"},
 	{"gradient", cli_gradient, "--layer L --hook HOOK --objective ...", "gradient of an objective by the residual"},
 	{"features", cli_features, "--sae PATH [--position N|last|all] [--top K]", "SAE feature activations"},
+	{"feature", cli_feature, "LAYER:F [--top K]", "one feature: tokens, neighbours, labels, best examples"},
 	{"generate", cli_generate, "[--max-new N] [--clamp ...] [--delta FILE]", "text under clamp and perturbation"},
 	{"attribute", cli_attribute, "--objective ... [--top K]", "features ranked by activation x gradient"},
 	{"encode", cli_encode, "--sae PATH --input X.npy --out DIR", "an SAE alone, on given rows"},

@@ -56,6 +56,8 @@ enum status cli_devices(const struct cli *cli, struct error *error);
 enum status cli_encode(const struct cli *cli, struct error *error);
 enum status cli_features(const struct cli *cli, struct error *error);
 enum status cli_attribute(const struct cli *cli, struct error *error);
+/* cli_feature.c */
+enum status cli_feature(const struct cli *cli, struct error *error);
 /* cli_inspect.c */
 enum status cli_inspect(const struct cli *cli, struct error *error);
 /* cli_demo.c */

@@ -8,7 +8,7 @@
 #include "compute/base/file.h"
 #include "compute/base/mem.h"
 #include "compute/base/text.h"
-#include "sessions/labels.h"
+#include "sessions/hooked_sae.h"
 
 enum kind { FLAG, VALUE, LIST };
 
@@ -334,21 +334,6 @@ static enum status set_settings(struct session *session, const struct options *o
 	return status;
 }
 
-static enum status set_labels(struct session *session, const struct options *o, struct error *error)
-{
-	enum status status = STATUS_OK;
-	if (o->labels.count > session->site_count)
-		return error_set(error, STATUS_INVALID, "--labels was given %d times and there are %d SAEs",
-				 o->labels.count, session->site_count);
-	for (int i = 0; i < o->labels.count && status == STATUS_OK; i++) {
-		labels_destroy(&session->sites[i].labels);
-		free(session->sites[i].labels_path);
-		session->sites[i].labels_path = mem_strdup(o->labels.items[i]);
-		status = labels_load(&session->sites[i].labels, o->labels.items[i], error);
-	}
-	return status;
-}
-
 static bool report_progress(void *context, const char *what, uint64_t done, uint64_t total)
 {
 	(void)context;
@@ -382,7 +367,7 @@ enum status options_open(struct opened *opened, const struct options *o, int nee
 	if (status == STATUS_OK && needs & NEED_PROMPTS && opened->prompts.count == 0)
 		status = error_set(error, STATUS_INVALID, "there is no prompt set; give one with --prompts");
 	if (status == STATUS_OK)
-		status = set_labels(opened->session, o, error);
+		status = hooked_saes_label(opened->session, o->labels.items, o->labels.count, error);
 	if (status == STATUS_OK)
 		status = set_input(opened, o, needs, error);
 	if (status == STATUS_OK)

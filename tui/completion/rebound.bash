@@ -1,7 +1,7 @@
 # bash completion for rebound
 # shellcheck shell=bash
 
-_rebound_commands='demo devices inspect tokens logits residual gradient features encode generate
+_rebound_commands='demo devices inspect tokens logits residual gradient features feature encode generate
 	attribute recover decompose replay list export'
 
 # The options of a command, beside the common ones.
@@ -18,6 +18,7 @@ _rebound_options() {
 	residual) echo "$input --layer --hook --npy $common" ;;
 	gradient) echo "$input $clamp --layer --hook --objective --npy $common" ;;
 	features) echo "$input --position --top --npy $common" ;;
+	feature) echo "$input --top $common" ;;
 	encode) echo "--sae --device --input --out --clamp --error --grad-recon --grad-features $common" ;;
 	generate) echo "$input $clamp --max-new --ignore-eos --temperature --top-k --top-p --delta --judge --judge-lists $common" ;;
 	attribute) echo "$input --objective --top $common" ;;
