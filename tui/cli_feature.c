@@ -269,7 +269,7 @@ enum status cli_feature(const struct cli *cli, struct error *error)
 		return error_set(error, STATUS_INVALID, "feature needs one LAYER:F, such as 2:31");
 	enum status status = options_int(o->top, "top", 1, INT32_MAX, FEATURE_BEST, &r.top, error);
 	if (status == STATUS_OK)
-		status = cli_open(&r.opened, cli, NEED_SAES | NEED_PROMPTS, error);
+		status = cli_open(&r.opened, cli, NEED_SAES | WANT_PROMPTS, error);
 	if (status)
 		return status;
 	status = find_all(&r, cli, error);

@@ -362,7 +362,7 @@ enum status options_open(struct opened *opened, const struct options *o, int nee
 	if (!o->quiet)
 		options.progress = (struct progress){report_progress, NULL};
 	status = session_open(&opened->session, &options, error);
-	if (status == STATUS_OK && (o->prompt || o->prompts || needs & NEED_PROMPTS))
+	if (status == STATUS_OK && (o->prompt || o->prompts || needs & (NEED_PROMPTS | WANT_PROMPTS)))
 		status = load_prompts(opened, o, error);
 	if (status == STATUS_OK && needs & NEED_PROMPTS && opened->prompts.count == 0)
 		status = error_set(error, STATUS_INVALID, "there is no prompt set; give one with --prompts");

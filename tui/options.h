@@ -60,6 +60,7 @@ enum {
 	NEED_INPUT = 1,	  /* --text, --tokens or --prompt is required */
 	NEED_SAES = 2,	  /* SAEs are loaded even where none is named */
 	NEED_PROMPTS = 4, /* a prompt set: --prompts, or the built-in model's */
+	WANT_PROMPTS = 8, /* the same, but there may be none */
 };
 struct opened {
 	struct session *session;
