@@ -179,17 +179,17 @@ static void choice_setup(struct op_test *t)
 {
 	int64_t columns = t->n[COLUMNS] ? t->n[COLUMNS] : t->n[F];
 	enum op_sae_choice kind = (enum op_sae_choice)t->n[KIND];
+	int64_t middle = t->n[LEVELS] / 2, apart = t->n[F] / columns;
 	struct op_array *h = op_test_input(t, H, "h", t->n[CR], t->n[F]);
 	op_test_fill(t, h, -2, 2);
 	for (int64_t i = 0; t->n[LEVELS] && i < t->n[CR] * t->n[F]; i++) /* many equals, signed zeros too */
-		h->in[i] = (double)(op_test_below(t, t->n[LEVELS]) - t->n[LEVELS] / 2) * (i % 3 ? 1 : -1.0) +
-			   0.0 * h->in[i];
+		h->in[i] = (double)(op_test_below(t, t->n[LEVELS]) - middle) * (i % 3 ? 1 : -1.0);
 	struct op_array *cut = op_test_updated_u32(t, CUT, "cut", t->n[CR], op_sae_cut_columns(kind, t->n[K]));
 	cut->role = OP_SCRATCH;
 	if (t->n[COLUMNS]) {
 		struct op_array *index = op_test_input_u32(t, INDEX, "index", 1, columns);
 		for (int64_t i = 0; i < columns; i++)
-			index->in[i] = (double)(t->n[F] - 1 - i * (t->n[F] / columns));
+			index->in[i] = (double)(t->n[F] - 1 - i * apart);
 	}
 	/* the first row belongs to another chunk and stays as it is */
 	int64_t rows = t->n[CR] + (t->n[COLUMNS] ? 1 : 0);

@@ -52,8 +52,9 @@ enum status cli_residual(const struct cli *cli, struct error *error);
 enum status cli_gradient(const struct cli *cli, struct error *error);
 enum status cli_generate(const struct cli *cli, struct error *error);
 enum status cli_devices(const struct cli *cli, struct error *error);
-/* cli_sae.c */
+/* cli_encode.c */
 enum status cli_encode(const struct cli *cli, struct error *error);
+/* cli_sae.c */
 enum status cli_features(const struct cli *cli, struct error *error);
 enum status cli_attribute(const struct cli *cli, struct error *error);
 /* cli_feature.c */
