@@ -1,6 +1,7 @@
 #include "models/sae.h"
 
 #include <math.h>
+#include <stdio.h>
 
 /* ---- what runs here ---- */
 
@@ -103,21 +104,19 @@ enum status sae_create(struct sae *sae, struct device *device, const struct sae_
 		.norm_out = s->norm_out && s->norm != SAE_NORM_NONE,
 	};
 	set_activation(sae, s);
-	const struct device_info *info = device_get_info(device);
-	uint64_t needed = sae_estimate(s), used = device_memory_used(device);
-	if (needed > info->memory_bytes || used > info->memory_bytes - needed)
-		return error_set(error, STATUS_FAILED,
-				 "the SAE of layer %d (%lld features of width %lld) needs %.2f GB and %.2f of the "
-				 "%.2f GB of %s are free",
-				 layer, (long long)s->F, (long long)s->d_in, (double)needed / 1e9,
-				 used < info->memory_bytes ? (double)(info->memory_bytes - used) / 1e9 : 0.0,
-				 (double)info->memory_bytes / 1e9, info->name);
+	char what[96];
+	snprintf(what, sizeof what, "the SAE of layer %d (%lld features of width %lld)", layer, (long long)s->F,
+		 (long long)s->d_in);
+	enum status status =
+		device_check_memory(device, sae_estimate(s), what, "a narrower SAE or fewer at once would fit", error);
+	if (status)
+		return status;
 	struct part parts[PARTS];
 	int count = list_parts(parts, sae, s);
 	sae->arena = arena_create(device, BUFFER_DEVICE, "the SAE");
 	for (int i = 0; i < count; i++)
 		arena_add(sae->arena, parts[i].tensor, DTYPE_F32, parts[i].rows, parts[i].cols);
-	enum status status = arena_allocate(sae->arena, error);
+	status = arena_allocate(sae->arena, error);
 	for (int i = 0; i < count && status == STATUS_OK; i++)
 		status = tensor_write(*parts[i].tensor, parts[i].data, error);
 	if (s->subtract_b_dec)
