@@ -40,6 +40,13 @@ void op_probes(struct recorder *rec, struct tensor dz, struct tensor change, str
 	record_dispatch(rec, &d);
 }
 
+/* Loop turns in which replica q of jacobian_project joins the basis: two loops over all
+ * numbers for each vector before it, five of its own; a sum of a workgroup takes eight. */
+static int64_t replica_turns(int64_t q, int64_t pass)
+{
+	return (2 * (q - 2) + 5) * pass + (q - 2) * 9 + 25;
+}
+
 void op_jacobian_project(struct recorder *rec, struct tensor raw, struct tensor projected, struct tensor total,
 			 struct tensor g, int64_t layers, int64_t replicas, bool penalty)
 {
@@ -61,5 +68,18 @@ void op_jacobian_project(struct recorder *rec, struct tensor raw, struct tensor 
 		.push_bytes = sizeof push,
 		.groups = {1},
 	};
+	int64_t pass = ops_div_up(layers * g.cols, 8 * 64); /* turns of one loop over all numbers */
+	int64_t turns = 2 * pass;
+	push.first = 2;
+	for (push.end = 2; push.end < push.replicas; push.end++) {
+		int64_t more = replica_turns(push.end, pass);
+		if (turns + more > OPS_MAX_TURNS && push.end > push.first) {
+			record_dispatch(rec, &d);
+			push.first = push.end;
+			turns = pass;
+		}
+		turns += more;
+		ops_check_turns(rec, "op_jacobian_project", turns);
+	}
 	record_dispatch(rec, &d);
 }

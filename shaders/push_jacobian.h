@@ -17,6 +17,7 @@ struct push_jacobian_project {
 	uint layers, replicas;
 	uint numbers; /* numbers of a replica at one layer */
 	uint has_penalty;
+	uint first, end; /* replicas of this dispatch; 2 is the first probe */
 };
 PUSH_ASSERT(push_jacobian_project)
 
