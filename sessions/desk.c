@@ -237,6 +237,10 @@ enum status desk_refresh(struct desk *desk, struct error *error)
 	if (status == STATUS_OK && desk->fit_site != desk->site && session->site_count > 0) {
 		status = scene_fit(&desk->base, desk->site, &desk->fit, error);
 		desk->fit_site = desk->site;
+		char text[256];
+		if (status == STATUS_OK &&
+		    scene_fit_warning(text, sizeof text, &desk->fit, session->sites[desk->site].sae.features))
+			desk_notice(desk, "%s", text);
 	}
 	return status;
 }

@@ -1,6 +1,7 @@
 #include "sessions/scene.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -335,7 +336,7 @@ enum status scene_fit(struct scene *scene, int site, struct scene_fit *fit, stru
 	enum status status = encode_rows(sae, scene->sites[site].h + first * sae->d, rows, z, x_hat, error);
 	if (status == STATUS_OK) {
 		const float *x = scene->sites[site].h + (size_t)first * d;
-		double missed = 0, variance = 0, active = 0, cosine = 0, dead = 0;
+		double missed = 0, variance = 0, active = 0, cosine = 0, dead = 0, along = 0, squares = 0;
 		for (size_t r = 0; r < (size_t)rows; r++)
 			for (size_t i = 0; i < d; i++)
 				mean[i] += (double)x[r * d + i] / (double)rows;
@@ -349,6 +350,8 @@ enum status scene_fit(struct scene *scene, int site, struct scene_fit *fit, stru
 				xx += a * a;
 				yy += b * b;
 			}
+			along += dot;
+			squares += xx;
 			cosine += xx > 0 && yy > 0 ? dot / sqrt(xx * yy) : 0;
 			for (size_t f = 0; f < F; f++)
 				if (z[r * F + f] != 0) {
@@ -363,6 +366,8 @@ enum status scene_fit(struct scene *scene, int site, struct scene_fit *fit, stru
 			.l0 = active / (double)rows,
 			.cosine = cosine / (double)rows,
 			.dead = dead / (double)F,
+			.rows = rows,
+			.scale = squares > 0 ? along / squares : 0,
 		};
 	}
 	free(z);
@@ -370,6 +375,28 @@ enum status scene_fit(struct scene *scene, int site, struct scene_fit *fit, stru
 	free(mean);
 	free(alive);
 	return status;
+}
+
+bool scene_fit_warning(char *out, size_t size, const struct scene_fit *fit, int64_t F)
+{
+	const char *like = NULL;
+	*out = '\0';
+	if (fit->fvu <= 0.5 || fit->rows < 8)
+		return false;
+	if (fit->l0 < 0.5)
+		like = "hardly a feature is active, as with a threshold or an input scale that is wrong";
+	else if (fit->cosine > 0.7 && (fit->scale < 0.5 || fit->scale > 2))
+		like = "the reconstruction points the right way at another length, as with an input scale or a "
+		       "normalisation that is missing";
+	else if (fit->l0 > 0.2 * (double)F)
+		like = "a large part of the features is active, as with a TopK or JumpReLU encoder read as ReLU";
+	else if (fit->fvu > 1)
+		like = "it explains less than nothing, as where it was trained at another hook, layer or model";
+	else
+		like = "it explains little here: check hook and layer, and that the prompt begins as in training "
+		       "(a BOS token)";
+	snprintf(out, size, "fvu %.2f, L0 %.0f: %s", fit->fvu, fit->l0, like);
+	return true;
 }
 
 int top_logits(const float *logits, int64_t vocab, int k, struct top_logit *out)

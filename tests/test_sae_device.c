@@ -17,6 +17,7 @@
 #include "models/npy.h"
 #include "models/sae_reference.h"
 #include "sessions/encode.h"
+#include "sessions/scene.h"
 #include "tests/scratch.h"
 
 static struct device *device;
@@ -548,6 +549,32 @@ static void test_scale(void **state)
 	}
 }
 
+/* What a poor fit is said to resemble. */
+static void test_fit_warning(void **state)
+{
+	(void)state;
+	static const struct {
+		struct scene_fit fit;
+		const char *says; /* NULL: nothing */
+	} cases[] = {
+		{{.fvu = 0.2, .l0 = 40, .cosine = 0.9, .scale = 0.9, .rows = 20}, NULL},
+		{{.fvu = 2, .l0 = 40, .cosine = 0.1, .scale = 0.1, .rows = 7}, NULL},
+		{{.fvu = 1, .l0 = 0.1, .cosine = 0.1, .scale = 0, .rows = 20}, "threshold"},
+		{{.fvu = 0.9, .l0 = 40, .cosine = 0.95, .scale = 0.1, .rows = 20}, "another length"},
+		{{.fvu = 1.4, .l0 = 480, .cosine = 0.5, .scale = 1, .rows = 20}, "read as ReLU"},
+		{{.fvu = 2.1, .l0 = 40, .cosine = 0.3, .scale = 1, .rows = 20}, "another hook, layer or model"},
+		{{.fvu = 0.7, .l0 = 40, .cosine = 0.6, .scale = 0.9, .rows = 20}, "BOS"},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char text[256];
+		assert_int_equal(scene_fit_warning(text, sizeof text, &cases[i].fit, 1000), cases[i].says != NULL);
+		if (cases[i].says)
+			assert_true(scratch_says(text, cases[i].says));
+		else
+			assert_string_equal(text, "");
+	}
+}
+
 /* More memory than there is: a sentence with both numbers, before anything is taken. */
 static void test_memory(void **state)
 {
@@ -585,8 +612,10 @@ static int close_device(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_golden), cmocka_unit_test(test_every_kind), cmocka_unit_test(test_norm_in_only),
-		cmocka_unit_test(test_split),  cmocka_unit_test(test_memory),	  cmocka_unit_test(test_scale),
+		cmocka_unit_test(test_golden),	     cmocka_unit_test(test_every_kind),
+		cmocka_unit_test(test_norm_in_only), cmocka_unit_test(test_split),
+		cmocka_unit_test(test_memory),	     cmocka_unit_test(test_scale),
+		cmocka_unit_test(test_fit_warning),
 	};
 	return cmocka_run_group_tests_name("sae_device", tests, open_device, close_device);
 }

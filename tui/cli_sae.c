@@ -100,6 +100,9 @@ enum status cli_features(const struct cli *cli, struct error *error)
 	if (status == STATUS_OK)
 		status = scene_fit(&scene, site, &fit, error);
 	const struct site *s = &session->sites[site];
+	char warning[256];
+	if (status == STATUS_OK && scene_fit_warning(warning, sizeof warning, &fit, s->sae.features))
+		fprintf(stderr, "layer %d: %s\n", s->sae.layer, warning);
 	cJSON *json = cJSON_CreateObject(), *positions = cJSON_CreateArray();
 	float *z = status == STATUS_OK ? mem_alloc((size_t)s->sae.features, sizeof *z) : NULL;
 	int64_t F = status == STATUS_OK ? s->sae.features : 0;
