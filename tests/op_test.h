@@ -86,6 +86,6 @@ int op_test_main(const char *group, const struct op_case *cases);
 int op_test_bench(const struct op_case *cases, const char *words);
 
 extern const struct op_case op_cases_norm[], op_cases_attention[], op_cases_elementwise[], op_cases_sae[],
-	op_cases_sae_rows[], op_cases_recover[], op_cases_jacobian[];
+	op_cases_sae_rows[], op_cases_recover[], op_cases_jacobian[], op_cases_probes[];
 
 #endif
