@@ -20,6 +20,8 @@ const struct cli_command cli_commands[] = {
 	{"attribute", cli_attribute, "--objective ... [--top K]", "features ranked by activation x gradient"},
 	{"encode", cli_encode, "--sae PATH --input X.npy --out DIR", "an SAE alone, on given rows"},
 	{"recover", cli_recover, "--clamp ... --objective ...", "one recovery"},
+	{"radius", cli_radius, "--clamp ... --objective ... [--tolerance X] [--trials N]",
+	 "the smallest budget that recovers"},
 	{"decompose", cli_decompose, "SESSION [--top K] [--reference before-delta|clamped-run]",
 	 "which part of a recorded delta carries the recovery"},
 	{"replay", cli_replay, "SESSION", "run a session again and compare every number"},

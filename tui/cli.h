@@ -71,6 +71,8 @@ cJSON *cli_history_json(const struct recovery *recovery);
 cJSON *cli_final_json(const struct recovery_final *final);
 /* cli_two_stage.c: recover --stages 2 */
 enum status cli_two_stage(const struct cli *cli, struct error *error);
+/* cli_radius.c */
+enum status cli_radius(const struct cli *cli, struct error *error);
 /* cli_session.c */
 enum status cli_decompose(const struct cli *cli, struct error *error);
 enum status cli_replay(const struct cli *cli, struct error *error);

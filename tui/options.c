@@ -73,6 +73,8 @@ static const struct {
 	{"stages", VALUE, AT(stages), "1|2"},
 	{"anchor", LIST, AT(anchor), "NAME=VALUE"},
 	{"target", VALUE, AT(target), "TEXT"},
+	{"tolerance", VALUE, AT(tolerance), "X"},
+	{"trials", VALUE, AT(trials), "N"},
 };
 
 static bool is_setting(const char *name)

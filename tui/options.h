@@ -34,7 +34,7 @@ struct options {
 
 	const char *layer, *hook, *positions, *position, *top, *npy, *max_new, *temperature, *top_k, *top_p, *delta,
 		*out, *save_delta, *save_state, *reference, *format, *input, *grad_recon, *grad_features, *tokenizer,
-		*batch, *clamp_top, *judge_lists, *stages, *target;
+		*batch, *clamp_top, *judge_lists, *stages, *target, *tolerance, *trials;
 	bool ignore_eos, redact, no_hints, judge;
 };
 

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 _rebound_commands='demo devices inspect tokens logits residual gradient features feature encode generate
-	attribute recover decompose replay list export'
+	attribute recover radius decompose replay list export'
 
 # The options of a command, beside the common ones.
 _rebound_options() {
@@ -27,6 +27,9 @@ _rebound_options() {
 			--steps --lr --budget --ridge --lambda-act --lambda-decode --lambda-delta --act-loss
 			--answer-token-limit --answer-prefix-token-limit --answer-prefix-token-weight
 			--out --save-delta --save-state --stages --anchor --target --max-new --judge-lists $common"
+		;;
+	radius)
+		echo "$(_rebound_options recover) --tolerance --trials"
 		;;
 	decompose) echo "--top --reference --device $common" ;;
 	replay) echo "--device $common" ;;
