@@ -170,6 +170,7 @@ static void forget_features(struct desk *desk)
 	free(desk->z_recovered);
 	desk->z_base = desk->z_clamped = desk->z_recovered = NULL;
 	desk->features_dirty = true;
+	desk->view.dirty = true;
 }
 
 static void forget_parts(struct desk *desk)
@@ -270,6 +271,8 @@ enum status desk_update_features(struct desk *desk, struct error *error)
 			status = encode_rows(sae, h + at, 1, desk->z_recovered, NULL, error);
 		free(h);
 	}
+	if (status == STATUS_OK)
+		status = desk_view_update(desk, error);
 	return status;
 }
 
@@ -395,6 +398,7 @@ void desk_close(struct desk *desk)
 		desk_prompt_changed(desk);
 	}
 	forget_features(desk);
+	desk_view_done(desk);
 	for (int i = 0; i < desk->objective_count; i++)
 		free(desk->objectives[i]);
 	for (int i = 0; i < desk->undo_count; i++)

@@ -1,8 +1,7 @@
 /* What the worker thread keeps: the session and everything that the screens show of it.
  * desk.c opens it and computes what is out of date; desk_commands.c carries commands out;
- * desk_run.c owns the recovery; desk_snapshot.c makes the value that is published. One
- * thread; long work calls desk_pulse now and then, which publishes and says whether to go
- * on.
+ * desk_run.c owns the recovery; desk_feature.c a feature's own view; desk_snapshot.c makes the value that is published.
+ * One thread; long work calls desk_pulse now and then, which publishes and says whether to go on.
  */
 #ifndef REBOUND_DESK_H
 #define REBOUND_DESK_H
@@ -11,6 +10,8 @@
 #include "sessions/judge.h"
 #include "sessions/attribute.h"
 #include "sessions/decompose.h"
+#include "sessions/feature_usage.h"
+#include "sessions/feature_view.h"
 #include "sessions/journal.h"
 #include "sessions/prompts.h"
 #include "sessions/recovery.h"
@@ -46,6 +47,21 @@ struct desk_run {
 	float *delta; /* [rows, d] */
 };
 
+/* A feature's own view, and the features over the prompt set. */
+struct desk_view {
+	bool open, dirty; /* dirty: the activations along the prompt are of an older state */
+	int site;
+	uint32_t feature;
+	struct feature_facts facts;
+	float *along[STATE_COUNT];   /* [T]; NULL: unknown */
+	int64_t length;		     /* T */
+	struct feature_usage *usage; /* NULL: not opened */
+	bool reading;		     /* the prompt set is being read */
+	bool stopped;		     /* by the user: not begun again on its own */
+	struct usage_context contexts[USAGE_EXAMPLES];
+	struct usage_example context_of[USAGE_EXAMPLES]; /* whose text each is */
+};
+
 struct desk {
 	struct session *session;
 	struct worker_options options;
@@ -78,6 +94,7 @@ struct desk {
 	char *objectives[8];
 	int objective_count;
 
+	struct desk_view view;
 	struct desk_run run;
 	bool flips_running;
 	int flips_at;
@@ -143,6 +160,19 @@ bool desk_judge_next(struct desk *desk);
 enum flip_state desk_flip(bool base, bool clamped, bool recovered);
 
 void desk_command(struct desk *desk, const struct command *command);
+
+/* desk_feature.c */
+enum status WARN_UNUSED desk_view_open(struct desk *desk, int64_t feature, struct error *error);
+/* Brings the activations along the prompt up to date. */
+enum status WARN_UNUSED desk_view_update(struct desk *desk, struct error *error);
+enum status WARN_UNUSED desk_usage_toggle(struct desk *desk, struct error *error);
+/* Reads the next prompt; false when there is none left. */
+bool desk_usage_next(struct desk *desk);
+/* Stops reading and keeps what was read. */
+void desk_usage_stop(struct desk *desk);
+/* The prompt set has changed, or the end has come. */
+void desk_usage_forget(struct desk *desk);
+void desk_view_done(struct desk *desk);
 
 /* desk_run.c */
 enum status WARN_UNUSED desk_run_start(struct desk *desk, const float *start, struct error *error);

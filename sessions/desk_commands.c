@@ -76,6 +76,7 @@ static enum status add_prompt_text(struct desk *desk, const char *text, const st
 {
 	if (text[0] == '\0')
 		return error_set(error, STATUS_INVALID, "an empty prompt can't be added");
+	desk_usage_forget(desk);
 	int index = prompt_set_add(&desk->prompts, text, like);
 	mem_reserve((void **)&desk->states, &desk->state_capacity, (size_t)desk->prompts.count + 1,
 		    sizeof *desk->states);
@@ -103,6 +104,7 @@ static enum status import_prompts(struct desk *desk, const struct command *comma
 	enum status status = prompt_set_load(&set, command->text, error);
 	if (status)
 		return status;
+	desk_usage_forget(desk);
 	int first = desk->prompts.count;
 	for (int i = 0; i < set.count; i++) {
 		mem_reserve((void **)&desk->prompts.items, &desk->prompts.capacity, (size_t)desk->prompts.count + 1,
@@ -166,6 +168,17 @@ static enum status set_filter(struct desk *desk, const struct command *command, 
 	(void)error;
 	text_printable(desk->filter, sizeof desk->filter, command->text, strlen(command->text));
 	return STATUS_OK;
+}
+
+static enum status view_feature(struct desk *desk, const struct command *command, struct error *error)
+{
+	return desk_view_open(desk, command->number, error);
+}
+
+static enum status toggle_usage(struct desk *desk, const struct command *command, struct error *error)
+{
+	(void)command;
+	return desk_usage_toggle(desk, error);
 }
 
 /* ---- clamps ---- */
@@ -586,6 +599,8 @@ void desk_command(struct desk *desk, const struct command *command)
 		[COMMAND_SET_OBJECTIVE] = set_objective,
 		[COMMAND_SORT] = set_sort,
 		[COMMAND_FILTER] = set_filter,
+		[COMMAND_FEATURE] = view_feature,
+		[COMMAND_USAGE] = toggle_usage,
 		[COMMAND_ATTRIBUTE] = attribute,
 		[COMMAND_GENERATE] = run_generate,
 		[COMMAND_RUN] = run_or_pause,

@@ -261,7 +261,12 @@ static bool matches(const struct desk *desk, const struct site *site, uint32_t f
 		return false;
 	char number[16];
 	snprintf(number, sizeof number, "%u", feature);
-	return strcmp(number, desk->filter) == 0 || strcasestr(labels_get(site->labels, feature), desk->filter);
+	if (strcmp(number, desk->filter) == 0)
+		return true;
+	for (int i = 0, n = labels_count(site->labels, feature); i < n; i++)
+		if (strcasestr(labels_get_nth(site->labels, feature, i), desk->filter))
+			return true;
+	return false;
 }
 
 static void fill_feature(struct snapshot_feature *f, const struct desk *desk, const struct site *site, uint32_t feature)
@@ -349,6 +354,90 @@ static void features(struct snapshot *s, const struct desk *desk)
 	for (int i = 0; i < s->feature_count; i++)
 		fill_feature(&s->features[i], desk, site, rows[i].feature);
 	free(rows);
+}
+
+/* ---- a feature's own view ---- */
+
+static void token_scores(struct snapshot_score *out, int *count, const struct session *session,
+			 const struct feature_score *from, int n)
+{
+	for (int i = 0; i < n && i < (int)ARRAY_LEN(((struct snapshot_view *)NULL)->promoted); i++) {
+		struct strbuf shown = {0};
+		out[i].id = from[i].id;
+		out[i].score = from[i].score;
+		if (session->model.tokenizer)
+			tokenizer_token_show(session->model.tokenizer, (int32_t)from[i].id, &shown);
+		if (shown.length > 0)
+			copy_text(out[i].text, sizeof out[i].text, shown.data);
+		else
+			snprintf(out[i].text, sizeof out[i].text, "#%u", from[i].id);
+		strbuf_done(&shown);
+		*count = i + 1;
+	}
+}
+
+static void view_usage(struct snapshot_view *v, const struct desk *desk)
+{
+	const struct feature_usage *usage = desk->view.usage;
+	v->reading = desk->view.reading;
+	v->prompts = desk->prompts.count;
+	if (!usage || usage->site != desk->view.site)
+		return;
+	uint32_t feature = desk->view.feature;
+	v->has_usage = true;
+	v->prompts_done = usage->done;
+	v->prompts_skipped = usage->skipped;
+	v->active_prompts = (int)usage->on_prompts[feature];
+	v->tokens = usage->tokens;
+	v->active_tokens = usage->on_tokens[feature];
+	const struct usage_example *e = usage->examples + (size_t)feature * USAGE_EXAMPLES;
+	for (int i = 0; i < USAGE_EXAMPLES && e[i].activation != 0; i++) {
+		struct snapshot_example *out = &v->examples[v->example_count++];
+		const struct usage_context *context = &desk->view.contexts[i];
+		copy_text(out->prompt, sizeof out->prompt, desk->prompts.items[e[i].prompt].id);
+		out->position = (int)e[i].position;
+		out->activation = e[i].activation;
+		memcpy(out->before, context->before, sizeof out->before);
+		memcpy(out->token, context->token, sizeof out->token);
+		memcpy(out->after, context->after, sizeof out->after);
+	}
+}
+
+static void view(struct snapshot *s, const struct desk *desk)
+{
+	const struct desk_view *from = &desk->view;
+	if (!from->open)
+		return;
+	const struct site *site = &desk->session->sites[from->site];
+	struct snapshot_view *v = s->view = mem_alloc(1, sizeof *v);
+	v->layer = site->sae.layer;
+	snprintf(v->hook, sizeof v->hook, "%s", hook_name(site->sae.hook));
+	v->feature = from->feature;
+	v->features = site->sae.features;
+	v->label_count = labels_count(site->labels, from->feature);
+	v->labels = mem_alloc((size_t)v->label_count, sizeof *v->labels);
+	for (int i = 0; i < v->label_count; i++)
+		v->labels[i] = mem_strdup(labels_get_nth(site->labels, from->feature, i));
+	char *page = feature_page(site, from->feature);
+	copy_text(v->page, sizeof v->page, page && strlen(page) < sizeof v->page ? page : "");
+	free(page);
+	v->encoder_norm = from->facts.encoder_norm;
+	v->decoder_norm = from->facts.decoder_norm;
+	v->has_alignment = from->facts.has_alignment;
+	v->alignment = from->facts.alignment;
+	token_scores(v->promoted, &v->promoted_count, desk->session, from->facts.promoted, from->facts.promoted_count);
+	token_scores(v->demoted, &v->demoted_count, desk->session, from->facts.demoted, from->facts.demoted_count);
+	for (int i = 0; i < from->facts.near_count; i++) {
+		v->near[i].id = from->facts.near[i].id;
+		v->near[i].score = from->facts.near[i].score;
+		copy_text(v->near[i].text, sizeof v->near[i].text, labels_get(site->labels, v->near[i].id));
+		v->near_count++;
+	}
+	v->token_count = (int)from->length;
+	for (int i = 0; i < STATE_COUNT; i++)
+		if (from->along[i])
+			v->along[i] = mem_copy(from->along[i], (size_t)from->length * sizeof **from->along);
+	view_usage(v, desk);
 }
 
 /* ---- recovery ---- */
@@ -488,6 +577,12 @@ struct snapshot *desk_snapshot(const struct desk *desk)
 		s->job_done = desk->flips_at;
 		s->job_total = desk->prompts.count;
 	}
+	if (desk->view.reading && s->job == JOB_NONE) {
+		s->job = JOB_USAGE;
+		snprintf(s->job_text, sizeof s->job_text, "reading the prompt set");
+		s->job_done = desk->view.usage->done;
+		s->job_total = desk->view.usage->prompts;
+	}
 	snprintf(s->error, sizeof s->error, "%s", desk->error.text);
 	s->error_serial = desk->error_serial;
 	snprintf(s->notice, sizeof s->notice, "%s", desk->notice);
@@ -499,6 +594,7 @@ struct snapshot *desk_snapshot(const struct desk *desk)
 	prompts(s, desk);
 	input(s, desk);
 	features(s, desk);
+	view(s, desk);
 	recovery(s, desk);
 	decomposition(s, desk);
 	hint(s, desk);
@@ -526,6 +622,14 @@ void snapshot_free(struct snapshot *s)
 				 h->delta_norm, h->cosine, h->gradient, h->projected};
 	for (size_t i = 0; i < ARRAY_LEN(curves); i++)
 		free(curves[i]);
+	if (s->view) {
+		for (int i = 0; i < s->view->label_count; i++)
+			free(s->view->labels[i]);
+		for (int i = 0; i < STATE_COUNT; i++)
+			free(s->view->along[i]);
+		free(s->view->labels);
+		free(s->view);
+	}
 	free(s->prompts);
 	free(s->objective_choices);
 	free(s->tokens);

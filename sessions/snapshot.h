@@ -78,6 +78,42 @@ struct snapshot_feature {
 
 enum feature_sort { SORT_ACTIVATION, SORT_ATTRIBUTION, SORT_CHANGE, SORT_ID, SORT_COUNT };
 
+/* A feature's own view. */
+struct snapshot_score {
+	uint32_t id;   /* of a token or a feature */
+	char text[120]; /* the token's piece; the feature's label */
+	float score;
+};
+struct snapshot_example {
+	char prompt[48];
+	int position;
+	float activation;
+	char before[160], token[48], after[80];
+};
+struct snapshot_view {
+	int layer;
+	char hook[16];
+	uint32_t feature;
+	int64_t features; /* of the SAE */
+	int label_count;
+	char **labels;
+	char page[256]; /* "" where no page is known */
+	double encoder_norm, decoder_norm;
+	bool has_alignment;
+	double alignment;
+	int promoted_count, demoted_count, near_count;
+	struct snapshot_score promoted[12], demoted[12], near[12];
+	/* Activation at each token of the prompt; NULL: that state is unknown. */
+	int token_count;
+	float *along[STATE_COUNT];
+	/* Over the prompt set. */
+	bool has_usage, reading; /* something is known; more is being read */
+	int prompts, prompts_done, prompts_skipped, active_prompts;
+	int64_t tokens, active_tokens;
+	int example_count;
+	struct snapshot_example examples[6];
+};
+
 /* A metric of every step made so far: curves. */
 struct snapshot_history {
 	int steps, planned; /* made; asked for */
@@ -116,7 +152,9 @@ enum job_kind {
 	JOB_RECOVER,
 	JOB_DECOMPOSE,
 	JOB_GENERATE,
-	JOB_EXPORT
+	JOB_EXPORT,
+	JOB_FEATURE, /* a feature's own view */
+	JOB_USAGE,   /* features over the prompt set */
 };
 
 struct snapshot_log {
@@ -174,8 +212,9 @@ struct snapshot {
 	int feature_count; /* rows below */
 	int feature_total; /* active (or matching) in all */
 	struct snapshot_feature *features;
-	float feature_scale; /* largest |activation| for the bars */
-	char clamp_mode[24]; /* mode that space would set: "set-active -5" */
+	float feature_scale;	    /* largest |activation| for the bars */
+	char clamp_mode[24];	    /* mode that space would set: "set-active -5" */
+	struct snapshot_view *view; /* of the feature asked for; NULL: none */
 
 	/* recovery */
 	char settings[200]; /* one line: "encoder lr 0.1 budget 20" */

@@ -103,6 +103,8 @@ static void honour_cancel(struct desk *desk)
 	if (desk->flips_running) {
 		desk->flips_running = false;
 		desk_notice(desk, "the search for valid flips was stopped");
+	} else if (desk->view.reading) {
+		desk_usage_stop(desk);
 	}
 }
 
@@ -111,7 +113,7 @@ static void loop(struct worker *worker)
 	struct desk *desk = &worker->desk;
 	for (;;) {
 		struct command command;
-		bool taken, busy = desk->run.running || desk->flips_running;
+		bool taken, busy = desk->run.running || desk->flips_running || desk->view.reading;
 		if (!take_command(worker, &command, !busy, &taken))
 			return;
 		if (taken) {
@@ -126,6 +128,8 @@ static void loop(struct worker *worker)
 			desk_run_slice(desk);
 		} else if (desk->flips_running) {
 			desk_judge_next(desk);
+		} else if (desk->view.reading) {
+			desk_usage_next(desk);
 		} else {
 			publish(desk);
 			continue;
@@ -133,7 +137,7 @@ static void loop(struct worker *worker)
 		struct error error;
 		if (desk_update_features(desk, &error) != STATUS_OK)
 			desk_report(desk, STATUS_FAILED, &error);
-		if (!desk->run.running && !desk->flips_running)
+		if (!desk->run.running && !desk->flips_running && !desk->view.reading)
 			publish(desk);
 		else
 			desk_pulse(desk);

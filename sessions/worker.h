@@ -35,6 +35,8 @@ enum command_kind {
 	COMMAND_SET_OBJECTIVE,	 /* text: as --objective */
 	COMMAND_SORT,		 /* number: enum feature_sort */
 	COMMAND_FILTER,		 /* text: id or part of a label; "" for none */
+	COMMAND_FEATURE,	 /* number: feature of the shown SAE for the view of its own; -1: none */
+	COMMAND_USAGE,		 /* read the prompt set for the view's examples, or stop that */
 	COMMAND_ATTRIBUTE,
 	COMMAND_GENERATE,  /* number: new tokens; all states that are known */
 	COMMAND_RUN,	   /* start, resume or pause the recovery */

@@ -214,6 +214,43 @@ static void test_first_minute(void **state)
 	harness_stop(h);
 }
 
+/* A feature's own view: its numbers are those of `rebound feature`. */
+static void test_feature(void **state)
+{
+	(void)state;
+	char *cache = scratch_path("cache/none"), text[FORMAT_SIZE];
+	cache[strlen(cache) - strlen("/none")] = '\0';
+	setenv("XDG_CACHE_HOME", cache, 1);
+	struct harness *h = open_program(40, 120);
+	harness_type(h, "2<Enter>");
+	assert_true(harness_wait(h, "over the prompt set  active at "));
+	assert_true(harness_wait_gone(h, "e stops reading"));
+	harness_settle(h, 300);
+	char *usage = row_with(h, "over the prompt set"), *norms = row_with(h, "‖W_dec‖");
+	harness_type(h, "<Esc>");
+	assert_true(harness_wait(h, "4 recovery"));
+	char *command = logged_command(h, "rebound feature");
+	cJSON *json = run_json(command);
+	const cJSON *norm = cJSON_GetObjectItemCaseSensitive(json, "encoder_norm");
+	assert_true(cJSON_IsNumber(norm));
+	assert_non_null(strstr(norms, format_number(text, norm->valuedouble)));
+	char *expected = mem_printf("active at %s %% of %.0f tokens, %.0f of %.0f prompts",
+				    format_number(text, 100 * number(json, "usage", "frequency")),
+				    number(json, "usage", "tokens"), number(json, "usage", "active_prompts"),
+				    number(json, "usage", "prompts"));
+	if (!strstr(usage, expected))
+		fail_msg("\"%s\" is not in: %s", expected, usage);
+	harness_type(h, "q");
+	assert_int_equal(harness_wait_end(h), 0);
+	harness_stop(h);
+	cJSON_Delete(json);
+	free(expected);
+	free(command);
+	free(usage);
+	free(norms);
+	free(cache);
+}
+
 /* Waits until the status line shows the text. */
 static bool wait_status(struct harness *h, const char *text)
 {
@@ -289,6 +326,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_first_minute),
+		cmocka_unit_test(test_feature),
 		cmocka_unit_test(test_stop_and_leave),
 		cmocka_unit_test(test_unfit_terminal),
 	};

@@ -101,6 +101,9 @@ static void test_screens(void **state)
 		{"finished-200x60", SAMPLE_FINISHED, 60, 200, false, "4"},
 		{"stacked-50x14", SAMPLE_FINISHED, 14, 50, false, "5"},
 		{"help-80x24", SAMPLE_FINISHED, 24, 80, false, "2?"},
+		{"feature-80x24", SAMPLE_FINISHED, 24, 80, false, "2\r"},
+		{"feature-80x24-ascii", SAMPLE_FINISHED, 24, 80, true, "2\rG"},
+		{"feature-200x60", SAMPLE_FINISHED, 60, 200, false, "2\r"},
 		{"settings-80x24", SAMPLE_FINISHED, 24, 80, false, "S"},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -279,6 +282,17 @@ static void test_keys_send_commands(void **state)
 		{"2j ", COMMAND_TOGGLE_CLAMP, 468, ""},
 		{"2jm4", COMMAND_SET_CLAMP_MODE, -1, "ablate"},
 		{"2m4", COMMAND_SET_CLAMP_MODE, 311, "ablate"},
+		{"2\r", COMMAND_FEATURE, 311, ""},
+		{"2j\r", COMMAND_FEATURE, 468, ""},
+		{"2\rn", COMMAND_FEATURE, 468, ""},
+		{"2j\rN", COMMAND_FEATURE, 311, ""},
+		{"2\r\x1b", COMMAND_FEATURE, -1, ""},
+		{"2\rq", COMMAND_FEATURE, -1, ""},
+		{"2\r3", COMMAND_FEATURE, -1, ""},
+		{"2\r ", COMMAND_TOGGLE_CLAMP, 311, ""},
+		{"2\re", COMMAND_USAGE, 0, ""},
+		{"2\rr", COMMAND_RUN, 0, ""},
+		{":feature 7\r", COMMAND_FEATURE, 7, ""},
 		{"2b", COMMAND_SORT, SORT_ATTRIBUTION, ""},
 		{"2/giving\r", COMMAND_FILTER, 0, "giving"},
 		{"2>", COMMAND_SELECT_SITE, 3, ""},
@@ -420,6 +434,40 @@ static void test_panes_by_key_and_mouse(void **state)
 	assert_int_equal(sent(&b, COMMAND_SELECT_TOKEN)->number, 5);
 	press(&b, 'z');
 	assert_int_equal(b.wb.layout.kind, LAYOUT_STACKED);
+	close_bench(&b);
+}
+
+static void test_feature_view(void **state)
+{
+	(void)state;
+	struct bench b;
+	open_bench(&b, SAMPLE_FINISHED, 14, 80);
+	type(&b, "2\r");
+	shows(&b, "names that were given something");
+	shows(&b, "the receiver of a gift");
+	assert_null(strstr(look(&b), "over the prompt set"));
+	press(&b, KEYCODE_END); /* what has no room is scrolled to */
+	shows(&b, "1.6 % of 1304 tokens, 18 of 47 prompts  1 too long");
+	press(&b, 'y');
+	assert_string_equal(b.sample.copied, "https://www.neuronpedia.org/demo/2-res/311");
+	screen_resize(&b.screen, 60, 80); /* and where there is room for all, nothing is scrolled */
+	shows(&b, "the receiver of a gift");
+	b.sample.snapshot.view->reading = true;
+	b.sample.snapshot.view->prompts_done = 20;
+	shows(&b, "18 of 19 prompts");
+	shows(&b, " e stops reading");
+	b.sample.snapshot.view->reading = false;
+	shows(&b, "e reads 28 more");
+	b.sample.snapshot.view->page[0] = '\0';
+	press(&b, 'y');
+	shows(&b, "no page is known");
+	type(&b, ":feature x\r");
+	shows(&b, ":feature needs the number of a feature");
+	b.sample.snapshot.view->feature = 5; /* another than the one asked for is not shown */
+	assert_null(strstr(look(&b), "the receiver of a gift"));
+	press(&b, KEYCODE_DOWN);
+	press(&b, KEYCODE_ESCAPE);
+	shows(&b, "4 recovery");
 	close_bench(&b);
 }
 
@@ -588,6 +636,7 @@ int main(void)
 		cmocka_unit_test(test_choices_hold_until_the_worker_follows),
 		cmocka_unit_test(test_escape_and_quit),
 		cmocka_unit_test(test_panes_by_key_and_mouse),
+		cmocka_unit_test(test_feature_view),
 		cmocka_unit_test(test_filter),
 		cmocka_unit_test(test_random_keys),
 		cmocka_unit_test(test_in_a_terminal),

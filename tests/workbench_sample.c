@@ -84,6 +84,75 @@ static void add_features(struct snapshot *s, bool clamped)
 	}
 }
 
+static void remove_view(struct snapshot *s)
+{
+	if (!s->view)
+		return;
+	for (int i = 0; i < s->view->label_count; i++)
+		free(s->view->labels[i]);
+	for (int i = 0; i < STATE_COUNT; i++)
+		free(s->view->along[i]);
+	free(s->view->labels);
+	free(s->view);
+	s->view = NULL;
+}
+
+static void add_view(struct snapshot *s, uint32_t feature)
+{
+	static const char *const labels[] = {"names that were given something",
+					     "the receiver of a gift, in a sentence that names the giver twice"};
+	struct snapshot_view *v = s->view = mem_alloc(1, sizeof *v);
+	v->layer = 2;
+	snprintf(v->hook, sizeof v->hook, "resid_post");
+	v->feature = feature;
+	v->features = 1024;
+	v->label_count = (int)ARRAY_LEN(labels);
+	v->labels = mem_alloc(ARRAY_LEN(labels), sizeof *v->labels);
+	for (int i = 0; i < v->label_count; i++)
+		v->labels[i] = mem_strdup(labels[i]);
+	snprintf(v->page, sizeof v->page, "https://www.neuronpedia.org/demo/2-res/%u", feature);
+	v->encoder_norm = 0.7;
+	v->decoder_norm = 1;
+	v->has_alignment = true;
+	v->alignment = 0.86;
+	for (int i = 0; i < 12; i++) {
+		v->promoted[i] = (struct snapshot_score){.id = (uint32_t)i, .score = (float)(0.9 / (1 + i))};
+		v->demoted[i] = (struct snapshot_score){.id = (uint32_t)i, .score = (float)(-0.7 / (1 + i))};
+		v->near[i] = (struct snapshot_score){.id = (uint32_t)(5 + 90 * i), .score = (float)(0.5 - 0.03 * i)};
+		snprintf(v->promoted[i].text, sizeof v->promoted[i].text, "·word%d", i);
+		snprintf(v->demoted[i].text, sizeof v->demoted[i].text, "·other%d", i);
+		snprintf(v->near[i].text, sizeof v->near[i].text, "a neighbour with a label of some length, number %d",
+			 i);
+	}
+	v->promoted_count = v->demoted_count = v->near_count = 12;
+	v->token_count = s->token_count;
+	for (int state = 0; state < STATE_COUNT; state++) {
+		if (!s->state[state].known)
+			continue;
+		v->along[state] = mem_alloc((size_t)v->token_count, sizeof **v->along);
+		for (int t = 0; t < v->token_count; t++)
+			v->along[state][t] = t % 4 == 3 ? (float)(state == STATE_CLAMPED ? 0 : 4.1 - 0.2 * t) : 0;
+	}
+	v->has_usage = true;
+	v->prompts = PROMPTS;
+	v->prompts_done = PROMPTS;
+	v->prompts_skipped = 1;
+	v->active_prompts = 18;
+	v->tokens = 1304;
+	v->active_tokens = 21;
+	v->example_count = 6;
+	for (int i = 0; i < v->example_count; i++) {
+		struct snapshot_example *e = &v->examples[i];
+		snprintf(e->prompt, sizeof e->prompt, "ioi-%02d", 3 * i + 1);
+		e->position = 9 + i;
+		e->activation = (float)(4.4 - 0.3 * i);
+		snprintf(e->before, sizeof e->before, "%sJohn and Lily had lunch. John handed a key",
+			 i % 2 ? "" : "Not for the first time, and not for the last, ");
+		snprintf(e->token, sizeof e->token, " to");
+		snprintf(e->after, sizeof e->after, " Lily at the mill");
+	}
+}
+
 static void add_state(struct snapshot_state *state, double anna, double tom, double objective, const char *text)
 {
 	static const char *const others[] = {" Anna", " Tom", " the", " a", " her", " him"};
@@ -282,6 +351,7 @@ void sample_init(struct sample *sample, enum sample_stage stage)
 
 void sample_done(struct sample *sample)
 {
+	remove_view(&sample->snapshot);
 	struct snapshot *s = &sample->snapshot;
 	struct snapshot_history *h = &s->history;
 	float *series[] = {h->objective,  h->loss,   h->drift,	  h->drift_relative, h->decode_drift,
@@ -330,6 +400,11 @@ static bool send(void *context, const struct command *command)
 	case COMMAND_SCRUB:
 		s->step_live = command->number < 0;
 		s->step_shown = s->step_live ? s->history.steps : (int)command->number;
+		break;
+	case COMMAND_FEATURE:
+		remove_view(s);
+		if (command->number >= 0)
+			add_view(s, (uint32_t)command->number);
 		break;
 	case COMMAND_SORT:
 		s->sort = (enum feature_sort)command->number;

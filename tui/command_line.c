@@ -43,7 +43,7 @@ static const struct verb {
 };
 
 /* Verbs of the screens, and "clamp", which the worker reads. */
-static const char *const other_verbs[] = {"clamp", "prompt", "layer", "help", "quit"};
+static const char *const other_verbs[] = {"clamp", "prompt", "layer", "feature", "help", "quit"};
 
 static void select_prompt(struct workbench *wb, const char *id)
 {
@@ -65,6 +65,15 @@ static void select_layer(struct workbench *wb, const char *text)
 			return;
 		}
 	workbench_say(wb, "no SAE is attached at layer \"%s\"", text);
+}
+
+static void open_feature(struct workbench *wb, const char *text)
+{
+	int64_t feature;
+	if (!text_int(text, &feature) || feature < 0)
+		workbench_say(wb, ":feature needs the number of a feature, found \"%s\"", text);
+	else
+		feature_view_open(wb, feature);
 }
 
 static void run_verb(struct workbench *wb, const struct verb *verb, const char *argument)
@@ -105,6 +114,8 @@ void command_line_run(struct workbench *wb, const char *line)
 		select_prompt(wb, argument);
 	else if (strcmp(word, "layer") == 0)
 		select_layer(wb, argument);
+	else if (strcmp(word, "feature") == 0)
+		open_feature(wb, argument);
 	else
 		workbench_send(wb, COMMAND_LINE, 0, line);
 	free(argument);

@@ -40,6 +40,15 @@ const struct key_binding keys_table[] = {
 	{PANE_LOG, 'w', ACTION_NOTE, "note", "write a note into the journal"},
 	{PANE_LOG, KEYCODE_ENTER, ACTION_OPEN, NULL, "show the whole command and its result"},
 
+	{PANE_VIEW, KEYCODE_ESCAPE, ACTION_BACK, "close", "back to the panes"},
+	{PANE_VIEW, 'q', ACTION_BACK, NULL, NULL},
+	{PANE_VIEW, ' ', ACTION_CLAMP_TOGGLE, "clamp", "clamp the feature, or release it"},
+	{PANE_VIEW, 'n', ACTION_NEXT_FEATURE, "next", "the next feature of the list"},
+	{PANE_VIEW, 'N', ACTION_PREVIOUS_FEATURE, NULL, "the feature before it"},
+	{PANE_VIEW, 'y', ACTION_COPY, "copy page",
+	 "copy the address of the feature's page to the terminal's clipboard"},
+	{PANE_VIEW, 'e', ACTION_EXAMPLES, "examples", "read the prompt set for the feature's best examples, or stop"},
+
 	{PANE_GLOBAL, 'r', ACTION_RUN, "run", "run the recovery, or pause it"},
 	{PANE_GLOBAL, 's', ACTION_STEP, "step", "run one iteration"},
 	{PANE_GLOBAL, 'A', ACTION_RANK, "rank", "rank the features by attribution for the objective"},
@@ -147,9 +156,15 @@ const char *keys_name(char out[KEYS_NAME_SIZE], int key)
 const char *keys_pane_name(enum pane where)
 {
 	static const char *const names[] = {
-		[PANE_PROMPTS] = "prompts",   [PANE_FEATURES] = "features",	      [PANE_BEHAVIOUR] = "behaviour",
-		[PANE_RECOVERY] = "recovery", [PANE_DECOMPOSITION] = "decomposition", [PANE_LOG] = "log",
-		[PANE_STRIP] = "tokens",      [PANE_GLOBAL] = "everywhere",
+		[PANE_PROMPTS] = "prompts",
+		[PANE_FEATURES] = "features",
+		[PANE_BEHAVIOUR] = "behaviour",
+		[PANE_RECOVERY] = "recovery",
+		[PANE_DECOMPOSITION] = "decomposition",
+		[PANE_LOG] = "log",
+		[PANE_STRIP] = "tokens",
+		[PANE_VIEW] = "feature",
+		[PANE_GLOBAL] = "everywhere",
 	};
 	return names[where];
 }
@@ -180,7 +195,7 @@ static void help_part(struct strbuf *out, enum pane where)
 void keys_help(struct strbuf *out, enum pane where)
 {
 	if (where != PANE_GLOBAL && where != PANE_STRIP) {
-		strbuf_printf(out, "In %s:\n", keys_pane_name(where));
+		strbuf_printf(out, "In %s:\n", where == PANE_VIEW ? "a feature's own view" : keys_pane_name(where));
 		help_part(out, where);
 		strbuf_add_string(out, "\n");
 	}
@@ -196,6 +211,8 @@ void keys_man(struct strbuf *out)
 			continue;
 		if (where == PANE_GLOBAL)
 			strbuf_add_string(out, ".SS Everywhere\n");
+		else if (where == PANE_VIEW)
+			strbuf_add_string(out, ".SS In a feature's own view\n");
 		else
 			strbuf_printf(out, ".SS In the %s pane\n", keys_pane_name((enum pane)where));
 		for (size_t i = 0; i < keys_count;) {

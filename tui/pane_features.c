@@ -180,23 +180,6 @@ static void remember(struct workbench *wb)
 		wb->feature_at = f->feature;
 }
 
-static void show_feature(struct workbench *wb, const struct snapshot_feature *f)
-{
-	char a[FORMAT_SIZE], b[FORMAT_SIZE], d[FORMAT_SIZE], e[FORMAT_SIZE];
-	struct strbuf text = {0};
-	strbuf_printf(&text, "label        %s\n", f->label[0] ? f->label : "(none loaded)");
-	strbuf_printf(&text, "activation   %s at token %d\n", format_number(a, (double)f->activation),
-		      workbench_token(wb));
-	strbuf_printf(&text, "clamp        %s\n", f->clamped ? f->clamp : "none");
-	strbuf_printf(&text, "held at      %s\n", format_number(b, f->has_held ? (double)f->held : NAN));
-	strbuf_printf(&text, "attribution  %s\n", format_signed(d, f->has_attribution ? (double)f->attribution : NAN));
-	strbuf_printf(&text, "change r-c   %s\n", format_signed(e, f->has_change ? (double)f->change : NAN));
-	char name[48];
-	snprintf(name, sizeof name, "feature %u of layer %d", f->feature, f->layer);
-	popup_show(&wb->popup, name, text.data);
-	strbuf_done(&text);
-}
-
 static void choose_layer(struct workbench *wb, int by)
 {
 	int site = wb->s->site_selected + by;
@@ -255,7 +238,7 @@ static bool action(struct workbench *wb, enum action action)
 		return true;
 	case ACTION_OPEN:
 		if (f)
-			show_feature(wb, f);
+			feature_view_open(wb, f->feature);
 		return true;
 	default:
 		return false;

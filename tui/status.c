@@ -152,12 +152,18 @@ void footer_draw(struct workbench *wb, const struct canvas *c)
 {
 	const char *key;
 	char hint[64];
-	int col = 1, end = canvas_text_right(c, 0, c->cols - 1, ROLE_NOTE, "? help  q quit");
+	const char *last = wb->view.open ? "q close" : "q quit";
+	int col = 1, end = canvas_text_right(c, 0, c->cols - 1, ROLE_NOTE, last);
+	canvas_text(c, 0, end, ROLE_KEY, "q");
+	end = canvas_text_right(c, 0, end - 2, ROLE_NOTE, "? help");
 	canvas_text(c, 0, end, ROLE_KEY, "?");
-	canvas_text(c, 0, c->cols - 7, ROLE_KEY, "q");
 	struct canvas left = canvas_part(c, (struct rect){0, 0, 1, end - 1});
 	if (wb->s->notice[0] && strcmp(wb->s->notice, wb->notice_seen) != 0) {
 		canvas_field(&left, 0, 1, left.cols - 1, ROLE_TEXT, wb->s->notice);
+		return;
+	}
+	if (wb->view.open) {
+		draw_keys(&left, draw_keys(&left, col, PANE_VIEW), PANE_GLOBAL);
 		return;
 	}
 	if (wb->hints && wb->s->job == JOB_NONE && hint_of(wb, &key, hint)) {

@@ -234,7 +234,7 @@ static void show_message(struct workbench *wb)
 static void show_help(struct workbench *wb)
 {
 	struct strbuf help = {0};
-	keys_help(&help, wb->focus);
+	keys_help(&help, workbench_where(wb));
 	strbuf_add_string(&help,
 			  "\nMarks: ✓ holds, ✗ does not, · not known yet; dimmed numbers belong to an older state.\n"
 			  "b base, c clamped, r recovered; δ the perturbation; ‖δ‖ its norm.");
@@ -389,6 +389,11 @@ static bool session_action(struct workbench *wb, enum action action)
 	}
 }
 
+enum pane workbench_where(const struct workbench *wb)
+{
+	return wb->view.open ? PANE_VIEW : wb->focus;
+}
+
 bool workbench_global_action(struct workbench *wb, enum action action)
 {
 	return view_action(wb, action) || session_action(wb, action);
@@ -412,13 +417,14 @@ static void handle_key(struct workbench *wb, int key)
 	} else if (wb->ask != ASK_NONE) {
 		ask_key(wb, key);
 	} else {
-		enum action action = keys_action(wb->focus, key);
+		enum action action = keys_action(workbench_where(wb), key);
 		/* a key that does something has seen the notice and the message */
 		if (action != ACTION_NONE)
 			snprintf(wb->notice_seen, sizeof wb->notice_seen, "%s", wb->s->notice);
 		if (action != ACTION_NONE && action != ACTION_BACK && action != ACTION_MESSAGE)
 			wb->message_shown = false;
-		if (action != ACTION_NONE && !views[wb->focus]->action(wb, action))
+		if (action != ACTION_NONE &&
+		    !(wb->view.open ? feature_view_action(wb, action) : views[wb->focus]->action(wb, action)))
 			workbench_global_action(wb, action);
 	}
 }
@@ -430,7 +436,7 @@ static void handle_click(struct workbench *wb, int row, int col)
 			choose_done(wb);
 		return;
 	}
-	if (wb->popup.open || wb->settings.open || wb->ask != ASK_NONE)
+	if (wb->popup.open || wb->settings.open || wb->ask != ASK_NONE || wb->view.open)
 		return;
 	enum pane pane = layout_pane_at(&wb->layout, row, col);
 	if (rect_contains(wb->layout.tabs, row, col))
@@ -448,6 +454,10 @@ static void handle_wheel(struct workbench *wb, const struct term_event *event)
 {
 	if (wb->popup.open) {
 		popup_wheel(&wb->popup, event->key);
+		return;
+	}
+	if (wb->view.open) {
+		feature_view_wheel(wb, event->key);
 		return;
 	}
 	enum pane pane = layout_pane_at(&wb->layout, event->row, event->col);

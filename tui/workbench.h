@@ -79,6 +79,12 @@ struct workbench {
 	int last_top;	    /* the k of the last "clamp the top k" */
 
 	struct want prompt, token, step;
+	struct {
+		bool open;
+		int layer;
+		uint32_t feature;
+		int top, rows, visible; /* first row seen; all rows and those seen, of the last drawing */
+	} view; /* a feature's own, over the panes */
 
 	struct popup popup;
 	bool popup_quits; /* it asks whether to quit */
@@ -136,6 +142,8 @@ void workbench_want(struct workbench *wb, struct want *want, int value);
 /* A sentence in the status line, until the next key. */
 void workbench_say(struct workbench *wb, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void workbench_go(struct workbench *wb, enum pane pane);
+/* The pane whose keys hold now. */
+enum pane workbench_where(const struct workbench *wb);
 /* Actions that are the same in every pane; false if `action` is none of them. */
 bool workbench_global_action(struct workbench *wb, enum action action);
 
@@ -157,6 +165,12 @@ void ask_key(struct workbench *wb, int key);
 void ask_draw(struct workbench *wb, const struct canvas *footer);
 void choose_open(struct workbench *wb, enum choice choice);
 void choose_done(struct workbench *wb);
+
+/* feature_view.c: a feature's own view, which takes the place of the panes */
+void feature_view_open(struct workbench *wb, int64_t feature); /* of the SAE shown */
+bool feature_view_action(struct workbench *wb, enum action action);
+void feature_view_wheel(struct workbench *wb, int direction);
+void feature_view_draw(struct workbench *wb, const struct canvas *c);
 
 /* command_line.c */
 void command_line_run(struct workbench *wb, const char *line);

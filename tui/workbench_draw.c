@@ -20,6 +20,8 @@ static enum pane job_pane(enum job_kind job)
 	case JOB_GENERATE:
 		return PANE_BEHAVIOUR;
 	case JOB_ATTRIBUTE:
+	case JOB_FEATURE:
+	case JOB_USAGE:
 		return PANE_FEATURES;
 	case JOB_FLIPS:
 		return PANE_PROMPTS;
@@ -117,6 +119,19 @@ static void draw_tabs(const struct workbench *wb, const struct canvas *c)
 	}
 }
 
+static void draw_panes(struct workbench *wb, struct screen *screen)
+{
+	const struct layout *l = &wb->layout;
+	struct canvas all = canvas_of(screen, (struct rect){0, 0, screen->rows, screen->cols});
+	struct canvas part = canvas_of(screen, l->tabs);
+	draw_tabs(wb, &part);
+	for (int i = 0; i < PANE_COUNT; i++)
+		draw_pane(wb, (enum pane)i, screen);
+	draw_junctions(l, &all);
+	part = canvas_of(screen, l->strip);
+	view_strip.draw(wb, &part);
+}
+
 void workbench_draw(struct workbench *wb, struct screen *screen, int64_t now_ms)
 {
 	struct layout *l = &wb->layout;
@@ -132,13 +147,12 @@ void workbench_draw(struct workbench *wb, struct screen *screen, int64_t now_ms)
 	}
 	struct canvas part = canvas_of(screen, l->status);
 	status_draw(wb, &part);
-	part = canvas_of(screen, l->tabs);
-	draw_tabs(wb, &part);
-	for (int i = 0; i < PANE_COUNT; i++)
-		draw_pane(wb, (enum pane)i, screen);
-	draw_junctions(l, &all);
-	part = canvas_of(screen, l->strip);
-	view_strip.draw(wb, &part);
+	if (wb->view.open) {
+		part = canvas_of(screen, (struct rect){1, 0, l->footer.row - 1, l->cols});
+		feature_view_draw(wb, &part);
+	} else {
+		draw_panes(wb, screen);
+	}
 	part = canvas_of(screen, l->footer);
 	if (wb->ask != ASK_NONE)
 		ask_draw(wb, &part);
