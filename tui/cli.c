@@ -17,7 +17,8 @@ const struct cli_command cli_commands[] = {
 	{"features", cli_features, "--sae PATH [--position N|last|all] [--top K]", "SAE feature activations"},
 	{"feature", cli_feature, "LAYER:F [--top K]", "one feature: tokens, neighbours, labels, best examples"},
 	{"generate", cli_generate, "[--max-new N] [--clamp ...] [--delta FILE]", "text under clamp and perturbation"},
-	{"attribute", cli_attribute, "--objective ... [--top K]", "features ranked by activation x gradient"},
+	{"attribute", cli_attribute, "[--method attribution|sparsity|difference|probe] [--prompts FILE] [--top K]",
+	 "features ranked for clamping, by one input or by sets of prompts"},
 	{"encode", cli_encode, "--sae PATH --input X.npy --out DIR", "an SAE alone, on given rows"},
 	{"recover", cli_recover, "--clamp ... --objective ...", "one recovery"},
 	{"radius", cli_radius, "--clamp ... --objective ... [--tolerance X] [--trials N]",
@@ -120,7 +121,12 @@ cJSON *cli_floats_json(const float *values, size_t count)
 enum status cli_open(struct opened *opened, const struct cli *cli, int needs, struct error *error)
 {
 	enum status status = options_open(opened, &cli->options, needs, error);
-	if (status == STATUS_OK)
-		opened->session->cancel = cli->cancel;
+	if (status)
+		return status;
+	opened->session->cancel = cli->cancel;
+	if (cli->options.clamp_top)
+		status = cli_clamp_top(opened->session, &cli->options, error);
+	if (status)
+		options_close(opened);
 	return status;
 }

@@ -57,6 +57,12 @@ enum status cli_encode(const struct cli *cli, struct error *error);
 /* cli_sae.c */
 enum status cli_features(const struct cli *cli, struct error *error);
 enum status cli_attribute(const struct cli *cli, struct error *error);
+/* The site a command means: the highest, or that of --layer. */
+enum status WARN_UNUSED cli_choose_site(const struct session *session, const struct options *o, int *site,
+					struct error *error);
+/* cli_select.c: attribute over sets of prompts; --clamp-top, on the opened session. */
+enum status cli_select(const struct cli *cli, struct error *error);
+enum status WARN_UNUSED cli_clamp_top(struct session *session, const struct options *o, struct error *error);
 /* cli_feature.c */
 enum status cli_feature(const struct cli *cli, struct error *error);
 /* cli_inspect.c */

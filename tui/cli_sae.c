@@ -58,7 +58,7 @@ static cJSON *position_json(const struct session *session, const struct site *si
 }
 
 /* Which site a command means: the only one, or that of --layer. */
-static enum status choose_site(const struct session *session, const struct options *o, int *site, struct error *error)
+enum status cli_choose_site(const struct session *session, const struct options *o, int *site, struct error *error)
 {
 	int64_t layer;
 	if (session->site_count == 0)
@@ -90,7 +90,7 @@ enum status cli_features(const struct cli *cli, struct error *error)
 	struct scene scene = {0};
 	struct scene_fit fit;
 	int site = 0;
-	status = choose_site(session, o, &site, error);
+	status = cli_choose_site(session, o, &site, error);
 	if (status == STATUS_OK && !all && strcmp(which, "last") != 0)
 		status = options_int(which, "position", 0, T - 1, 0, &position, error);
 	if (position < 0)
@@ -178,6 +178,10 @@ static enum status rank_sites(struct session *session, struct scene *base, int o
 enum status cli_attribute(const struct cli *cli, struct error *error)
 {
 	const struct options *o = &cli->options;
+	/* Over a set of prompts it is another matter. */
+	bool set = o->method || ((o->prompts || o->retain) && !o->text && !o->tokens && !o->prompt);
+	if (set)
+		return cli_select(cli, error);
 	struct opened opened;
 	int64_t k;
 	enum status status = options_int(o->top, "top", 1, INT32_MAX, 20, &k, error);
@@ -193,7 +197,7 @@ enum status cli_attribute(const struct cli *cli, struct error *error)
 	if (!session->has_objective)
 		status = error_set(error, STATUS_INVALID, "attribution needs an objective; give --objective");
 	if (status == STATUS_OK && (o->layer || session->site_count == 0))
-		status = choose_site(session, o, &only, error);
+		status = cli_choose_site(session, o, &only, error);
 	if (status == STATUS_OK)
 		status = scene_run(&base, session, false, error);
 	if (status == STATUS_OK)

@@ -75,6 +75,11 @@ static const struct {
 	{"target", VALUE, AT(target), "TEXT"},
 	{"tolerance", VALUE, AT(tolerance), "X"},
 	{"trials", VALUE, AT(trials), "N"},
+	{"method", VALUE, AT(method), "METHOD"},
+	{"task", VALUE, AT(task), "TASK"},
+	{"retain", VALUE, AT(retain), "FILE"},
+	{"retain-task", VALUE, AT(retain_task), "TASK"},
+	{"retain-threshold", VALUE, AT(retain_threshold), "X"},
 };
 
 static bool is_setting(const char *name)

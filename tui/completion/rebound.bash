@@ -21,7 +21,7 @@ _rebound_options() {
 	feature) echo "$input --top $common" ;;
 	encode) echo "--sae --device --input --out --clamp --error --grad-recon --grad-features $common" ;;
 	generate) echo "$input $clamp --max-new --ignore-eos --temperature --top-k --top-p --delta --judge --judge-lists $common" ;;
-	attribute) echo "$input --objective --top $common" ;;
+	attribute) echo "$input --objective --top --layer --method --task --retain --retain-task --retain-threshold --position $common" ;;
 	recover)
 		echo "$input $clamp --objective --delta-layers --delta-positions --project --project-what --order
 			--steps --lr --budget --ridge --lambda-act --lambda-decode --lambda-delta --act-loss
@@ -45,6 +45,7 @@ _rebound_values() {
 	--position) echo 'last all' ;;
 	--clamp-positions) echo 'all prompt generated' ;;
 	--error) echo 'keep drop' ;;
+	--method) echo 'attribution sparsity difference probe' ;;
 	--delta-positions) echo 'last answer' ;;
 	--project) echo 'none encoder' ;;
 	--project-what) echo 'gradient delta both' ;;
