@@ -187,6 +187,9 @@ enum status WARN_UNUSED desk_run_decompose(struct desk *desk, struct error *erro
 enum status WARN_UNUSED desk_generate(struct desk *desk, int64_t tokens, struct error *error);
 /* "FORMAT PATH [redact]": the current run's session as a file (export.h). */
 enum status WARN_UNUSED desk_export(struct desk *desk, const char *text, struct error *error);
+/* desk_methods.c: both block; the texts, verdicts and a line of the log are what they leave. */
+enum status WARN_UNUSED desk_two_stage(struct desk *desk, struct error *error);
+enum status WARN_UNUSED desk_radius(struct desk *desk, struct error *error);
 enum status WARN_UNUSED desk_note(struct desk *desk, const char *text, struct error *error);
 
 /* desk_snapshot.c: a new value; worker.c owns it from then on. */

@@ -538,6 +538,18 @@ static enum status run_generate(struct desk *desk, const struct command *command
 	return desk_generate(desk, tokens, error);
 }
 
+static enum status run_two_stage(struct desk *desk, const struct command *command, struct error *error)
+{
+	(void)command;
+	return desk_two_stage(desk, error);
+}
+
+static enum status run_radius(struct desk *desk, const struct command *command, struct error *error)
+{
+	(void)command;
+	return desk_radius(desk, error);
+}
+
 static enum status note(struct desk *desk, const struct command *command, struct error *error)
 {
 	return desk_note(desk, command->text, error);
@@ -603,6 +615,8 @@ void desk_command(struct desk *desk, const struct command *command)
 		[COMMAND_USAGE] = toggle_usage,
 		[COMMAND_ATTRIBUTE] = attribute,
 		[COMMAND_GENERATE] = run_generate,
+		[COMMAND_TWO_STAGE] = run_two_stage,
+		[COMMAND_RADIUS] = run_radius,
 		[COMMAND_RUN] = run_or_pause,
 		[COMMAND_STEP] = one_step,
 		[COMMAND_SCRUB] = scrub,

@@ -39,6 +39,8 @@ enum command_kind {
 	COMMAND_USAGE,		 /* read the prompt set for the view's examples, or stop that */
 	COMMAND_ATTRIBUTE,
 	COMMAND_GENERATE,  /* number: new tokens; all states that are known */
+	COMMAND_TWO_STAGE, /* recover a refused answer in two stages */
+	COMMAND_RADIUS,	   /* the smallest budget that recovers */
 	COMMAND_RUN,	   /* start, resume or pause the recovery */
 	COMMAND_STEP,	   /* one step */
 	COMMAND_SCRUB,	   /* number: step to show; -1: follow the run */

@@ -275,6 +275,8 @@ static void test_keys_send_commands(void **state)
 		{"d", COMMAND_DECOMPOSE, 0, ""},
 		{"g", COMMAND_GENERATE, 24, ""},
 		{"v", COMMAND_FIND_FLIPS, 0, ""},
+		{"T", COMMAND_TWO_STAGE, 0, ""},
+		{"R", COMMAND_RADIUS, 0, ""},
 		{"C", COMMAND_CLEAR_CLAMPS, 0, ""},
 		{"u", COMMAND_UNDO_CLAMPS, 0, ""},
 		{"f", COMMAND_FORK, 0, ""},

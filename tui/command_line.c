@@ -32,6 +32,8 @@ static const struct verb {
 	{"filter", SOME_TEXT, COMMAND_FILTER, "features by number or label"},
 	{"rank", NO_ARGUMENT, COMMAND_ATTRIBUTE, "rank features by attribution"},
 	{"generate", A_NUMBER, COMMAND_GENERATE, "N: new tokens in each state"},
+	{"stages", NO_ARGUMENT, COMMAND_TWO_STAGE, "recover a refused answer in two stages"},
+	{"radius", NO_ARGUMENT, COMMAND_RADIUS, "the smallest budget that recovers"},
 	{"run", NO_ARGUMENT, COMMAND_RUN, "run the recovery, or pause it"},
 	{"step", NO_ARGUMENT, COMMAND_STEP, "one iteration"},
 	{"scrub", A_NUMBER, COMMAND_SCRUB, "N: show this iteration"},

@@ -89,6 +89,8 @@ enum action {
 	/* behaviour */
 	ACTION_OBJECTIVE,
 	ACTION_GENERATE,
+	ACTION_TWO_STAGE,
+	ACTION_RADIUS,
 	ACTION_JUDGE,
 	/* recovery */
 	ACTION_RUN,

@@ -349,6 +349,10 @@ static bool session_action(struct workbench *wb, enum action action)
 		return workbench_send(wb, COMMAND_FORK, 0, NULL), true;
 	case ACTION_GENERATE:
 		return workbench_send(wb, COMMAND_GENERATE, 24, NULL), true;
+	case ACTION_TWO_STAGE:
+		return workbench_send(wb, COMMAND_TWO_STAGE, 0, NULL), true;
+	case ACTION_RADIUS:
+		return workbench_send(wb, COMMAND_RADIUS, 0, NULL), true;
 	case ACTION_VALID_FLIPS:
 		return workbench_send(wb, COMMAND_FIND_FLIPS, 0, NULL), true;
 	case ACTION_PERTURB_HERE:
