@@ -1,56 +1,12 @@
-#include "sessions/recovery.h"
+#include "sessions/recovery_internal.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "compute/base/mem.h"
-#include "sessions/cone.h"
-#include "sessions/probes.h"
 
 enum { IN_FLIGHT = 4 };
-
-/* The projection at one perturbed site: P = -(A^T A + ridge I)^-1 A^T. */
-struct projector {
-	struct cone_site *site;
-	struct tensor p, coefficients;
-};
-
-struct recovery {
-	struct session *session;
-	struct cone cone;
-	struct recovery_settings settings; /* as they were at the start */
-	double lr, budget;		   /* absolute */
-	double start_norm;		   /* ||h_def|| at the perturbed positions */
-
-	struct tensor g_projected, m, v, g_delta, delta_kept;
-	struct tensor step, rate, budget_tensor; /* host-visible */
-	struct tensor drift_loss, decode_norm, delta_norm;
-	/* METHOD 5 */
-	struct probe_table table;
-	struct tensor probes, drift_norm, g_raw, g_total, correction_rate;
-	struct tensor ring, trace;
-	struct tensor final_logits; /* [1, V] */
-	struct projector *projectors;
-	int projector_count;
-	struct arena *arena, *host;
-
-	struct recorder *step_recorder, *evaluate_recorder;
-	int64_t steps, capacity;
-	struct recovery_metrics *history;
-	float *logits;
-	bool evaluated;
-};
-
-static bool projects_gradient(const struct recovery *r)
-{
-	return r->settings.project == PROJECT_ENCODER && r->settings.project_what != PROJECT_DELTA;
-}
-
-static bool projects_delta(const struct recovery *r)
-{
-	return r->settings.project == PROJECT_ENCODER && r->settings.project_what != PROJECT_GRADIENT;
-}
 
 /* ||h_def|| over the perturbed rows. */
 static double perturbed_norm(const struct cone *cone)
@@ -162,180 +118,7 @@ static enum status make_projectors(struct recovery *r, struct error *error)
 	return status;
 }
 
-/* rows += (rows P^T) A^T for each projected site; rows is delta or its gradient. */
-static void record_projection(struct recovery *r, struct recorder *rec, struct tensor to, struct tensor from)
-{
-	struct cone *cone = &r->cone;
-	for (int i = 0; i < r->projector_count; i++) {
-		struct projector *p = &r->projectors[i];
-		const struct clamp *clamp = &r->session->sites[p->site->index].clamp;
-		struct tensor x = tensor_rows(from, p->site->first_row, cone->position_count);
-		struct tensor y = tensor_rows(to, p->site->first_row, cone->position_count);
-		op_linear(rec, p->coefficients, x, p->p, OP_OUT_IN, NULL);
-		op_linear(rec, y, p->coefficients, clamp->w_enc, OP_IN_OUT, &(struct op_linear){.residual = x});
-	}
-}
-
-/* Drift, `scale` times its penalty's gradient in dz, and the drift seen through the decoder. */
-static void record_drift(struct recovery *r, struct recorder *rec, double scale, bool decode)
-{
-	struct cone *cone = &r->cone;
-	if (!tensor_exists(cone->z))
-		return;
-	struct op_drift drift = {
-		.segments = cone->z_segments,
-		.entries = cone->entries,
-		.reference = cone->reference,
-		.weight = cone->weight,
-		.kind = r->settings.act_loss,
-		.scale = scale,
-	};
-	op_drift(rec, r->drift_loss, cone->dz, cone->change, cone->z, cone->z_ref, &drift);
-	for (int i = 0; i < cone->site_count && decode; i++) {
-		struct cone_site *s = &cone->sites[i];
-		if (s->has_clamp)
-			op_linear(rec, s->decoded, s->change, r->session->sites[s->index].clamp.w_dec, OP_IN_OUT, NULL);
-	}
-}
-
-/* Adds the gradient of the penalty on decoded drift to dz. */
-static void record_decode_penalty(struct recovery *r, struct recorder *rec)
-{
-	struct cone *cone = &r->cone;
-	if (!tensor_exists(cone->z) || r->settings.lambda_decode <= 0)
-		return;
-	op_group_norm(rec, r->decode_norm, cone->ddecoded, cone->decoded, cone->decoded_segments,
-		      -r->settings.lambda_decode);
-	for (int i = 0; i < cone->site_count; i++) {
-		struct cone_site *s = &cone->sites[i];
-		if (s->has_clamp)
-			op_linear(rec, s->dz, s->ddecoded, r->session->sites[s->index].clamp.w_dec, OP_OUT_IN,
-				  &(struct op_linear){.residual = s->dz});
-	}
-}
-
-static void record_metrics(struct recovery *r, struct recorder *rec, struct tensor raw, struct tensor projected)
-{
-	struct cone *cone = &r->cone;
-	bool drifting = tensor_exists(cone->z);
-	struct op_metrics metrics = {
-		.J = cone->readout.J,
-		.g_raw = raw,
-		.g_projected = projected,
-		.delta = cone->delta,
-		.delta_segments = cone->delta_segments,
-		.change = cone->change,
-		.change_segments = cone->z_segments,
-		.decoded = cone->decoded,
-		.decoded_segments = cone->decoded_segments,
-		.penalty = drifting ? r->drift_loss : (struct tensor){0},
-		.lambda_act = r->settings.lambda_act,
-		.lambda_decode = r->settings.lambda_decode,
-		.lambda_delta = r->settings.lambda_delta,
-	};
-	op_metrics(rec, r->ring, r->trace, r->step, &metrics);
-}
-
-/* The rest of a step under the Jacobian projection (METHOD 5): one backward pass carries the
- * behaviour's gradient, the penalty's, and the vector-Jacobian products of all probes. */
-static void record_jacobian_step(struct recovery *r, struct recorder *rec)
-{
-	struct cone *cone = &r->cone;
-	bool penalty = r->settings.lambda_act > 0;
-	if (tensor_exists(cone->z))
-		op_group_norm(rec, r->drift_norm, (struct tensor){0}, cone->change, cone->z_segments, 0);
-	for (int i = 0; i < cone->site_count; i++) {
-		struct cone_site *s = &cone->sites[i];
-		if (!s->has_clamp)
-			continue;
-		int64_t from = cone->monitored_first - cone->first;
-		struct op_probes probes = {
-			.first_row = from > 0 ? from : 0,
-			.last_row = from + cone->monitored_count,
-			.entry = s->entry - from * s->K,
-			.entries = r->table.entries,
-			.count = r->table.count,
-			.penalty = penalty,
-			.drift = r->settings.drift_probe,
-		};
-		if (probes.last_row < probes.first_row)
-			probes.last_row = probes.first_row;
-		op_probes(rec, s->dz_probes, s->change, penalty ? s->dz : (struct tensor){0}, r->drift_norm, r->probes,
-			  r->step, &probes);
-	}
-	cone_record_backward(cone, rec);
-	op_jacobian_project(rec, r->g_raw, r->g_projected, r->g_total, cone->g_all, cone->delta_site_count,
-			    cone->gradients, penalty);
-	record_metrics(r, rec, r->g_raw, r->g_projected);
-	op_adam(rec, cone->delta, r->m, r->v, r->g_total, cone->delta_segments, r->step, r->rate, r->budget_tensor,
-		true);
-	for (int64_t i = 0; i < r->settings.corrections; i++) {
-		cone_record_monitors(cone, rec);
-		record_drift(r, rec, 1, false);
-		cone_record_monitors_back(cone, rec);
-		op_descend(rec, cone->delta, cone->g, cone->delta_segments, r->correction_rate, r->budget_tensor);
-	}
-}
-
-/* One step. The gradients are those of J minus the penalties, which is climbed: the rate
- * is stored with a minus sign, and Adam is odd in its gradient. */
-static enum status record_step(struct recovery *r, struct error *error)
-{
-	struct cone *cone = &r->cone;
-	struct recorder *rec = r->step_recorder = recorder_create(r->session->device, "recovery step");
-	recorder_begin(rec);
-	cone->capturing = false;
-	cone_record_forward(cone, rec);
-	record_drift(r, rec, -r->settings.lambda_act, true);
-	if (r->settings.project == PROJECT_JACOBIAN) {
-		record_jacobian_step(r, rec);
-		return recorder_finish(rec, error);
-	}
-	record_decode_penalty(r, rec);
-	cone_record_backward(cone, rec);
-	if (r->settings.lambda_delta > 0) {
-		op_group_norm(rec, r->delta_norm, r->g_delta, cone->delta, cone->delta_segments,
-			      -r->settings.lambda_delta);
-		op_add(rec, cone->g, cone->g, r->g_delta, 1);
-	}
-	struct tensor g = cone->g;
-	if (projects_gradient(r) && r->projector_count > 0) {
-		g = r->g_projected;
-		/* Rows of perturbed layers without a clamp stay as they are. */
-		if (r->projector_count < cone->delta_site_count)
-			record_copy_tensor(rec, g, cone->g);
-		record_projection(r, rec, g, cone->g);
-	}
-	record_metrics(r, rec, cone->g, g);
-	op_adam(rec, cone->delta, r->m, r->v, g, cone->delta_segments, r->step, r->rate, r->budget_tensor,
-		!projects_delta(r));
-	if (projects_delta(r)) {
-		record_projection(r, rec, cone->delta, cone->delta);
-		op_budget(rec, cone->delta, cone->delta_segments, r->budget_tensor);
-	}
-	return recorder_finish(rec, error);
-}
-
-static enum status record_evaluation(struct recovery *r, struct error *error)
-{
-	struct cone *cone = &r->cone;
-	const struct arch *arch = &r->session->model.arch;
-	struct recorder *rec = r->evaluate_recorder = recorder_create(r->session->device, "evaluation");
-	recorder_begin(rec);
-	cone->capturing = true;
-	cone_record_forward(cone, rec);
-	record_drift(r, rec, 0, true);
-	if (!cone->probing) {
-		struct tensor last = tensor_rows(cone->pass.final, 0, 1);
-		op_linear(rec, r->final_logits, last, r->session->model.weights.model[WEIGHT_UNEMBED], OP_OUT_IN, NULL);
-		if (arch->logit_softcap > 0)
-			op_softcap(rec, r->final_logits, r->final_logits, arch->logit_softcap);
-	}
-	cone->capturing = false;
-	return recorder_finish(rec, error);
-}
-
-static enum status run_evaluation(struct recovery *r, const float *delta, struct error *error)
+enum status recovery_run_evaluation(struct recovery *r, const float *delta, struct error *error)
 {
 	uint64_t ticket;
 	enum status status = tensor_write(r->cone.delta, delta, error);
@@ -346,7 +129,7 @@ static enum status run_evaluation(struct recovery *r, const float *delta, struct
 	return status;
 }
 
-static enum status copy_now(struct recovery *r, struct tensor to, struct tensor from, struct error *error)
+enum status recovery_copy_now(struct recovery *r, struct tensor to, struct tensor from, struct error *error)
 {
 	struct recorder *rec = recorder_create(r->session->device, "copy");
 	recorder_begin(rec);
@@ -381,10 +164,10 @@ static enum status fill_state(struct recovery *r, const float *start, struct err
 	 * that drift without delta is exactly zero. With the order delta-clamp and with frozen rows
 	 * the reference is the clamped run itself: a second clamp or those rows may move it. */
 	if (status == STATUS_OK)
-		status = run_evaluation(r, zeros, error);
+		status = recovery_run_evaluation(r, zeros, error);
 	if (status == STATUS_OK && tensor_exists(cone->z)) {
 		if (r->settings.order == ORDER_CLAMP_DELTA && !cone->scene->reference) {
-			status = copy_now(r, cone->z_ref, cone->z, error);
+			status = recovery_copy_now(r, cone->z_ref, cone->z, error);
 		} else {
 			for (int i = 0; i < cone->site_count && status == STATUS_OK; i++) {
 				struct cone_site *s = &cone->sites[i];
@@ -432,9 +215,9 @@ static enum status build(struct recovery *r, struct scene *clamped, const float 
 	if (status == STATUS_OK)
 		status = make_projectors(r, error);
 	if (status == STATUS_OK)
-		status = record_evaluation(r, error);
+		status = recovery_record_evaluation(r, error);
 	if (status == STATUS_OK)
-		status = record_step(r, error);
+		status = recovery_record_step(r, error);
 	if (status == STATUS_OK)
 		status = fill_state(r, start, error);
 	return status;
@@ -632,188 +415,6 @@ enum status recovery_result(struct recovery *r, float *delta, int64_t *step, str
 		}
 	}
 	return recovery_delta(r, *step, delta, error);
-}
-
-/* Does the clamp hold this feature down (so that rising is a violation)? */
-static bool holds_down(const struct clamp_rule *rule)
-{
-	switch (rule->mode) {
-	case OP_CLAMP_ABLATE:
-		return true;
-	case OP_CLAMP_SET:
-	case OP_CLAMP_SET_ACTIVE:
-		return rule->value <= 0;
-	case OP_CLAMP_SCALE:
-	case OP_CLAMP_SCALE_ACTIVE:
-		return rule->value < 1;
-	default:
-		return false;
-	}
-}
-
-/* Drift, floor violation and reactivation of one site from its activations in the cone. */
-struct tally {
-	double drift, decode, violation, mass;
-	int64_t over, hits, eligible, total;
-};
-
-static void tally_site(struct tally *t, const struct recovery *r, const struct cone_site *s, const float *z,
-		       const float *z_ref, const float *decoded)
-{
-	const struct cone *cone = &r->cone;
-	const struct clamp_rule *rules = r->session->sites[s->index].rules;
-	int64_t d = r->session->model.arch.d;
-	for (int64_t row = 0; row < cone->rows; row++) {
-		int64_t position = cone->first + row;
-		if (position < cone->monitored_first || position >= cone->monitored_first + cone->monitored_count)
-			continue;
-		for (int64_t k = 0; k < s->K; k++) {
-			double change = (double)z[row * s->K + k] - (double)z_ref[row * s->K + k];
-			double gap = holds_down(&rules[k]) ? change : -change;
-			t->drift += change * change;
-			if (gap > 0)
-				t->violation += gap * gap;
-			t->over += gap > 1e-6;
-		}
-		for (int64_t j = 0; j < d; j++)
-			t->decode += (double)decoded[row * d + j] * (double)decoded[row * d + j];
-	}
-}
-
-/* Over perturbed positions and clamped features (METHOD 8, reactivated fraction). z is NULL
- * for sites that delta can't reach. */
-static void tally_reactivation(struct tally *t, const struct cone *cone, int site, const float *z)
-{
-	const float *before = cone->measured->sites[site].z;
-	int64_t K = cone->session->sites[site].rule_count;
-	for (int64_t i = 0; i < cone->position_count; i++)
-		for (int64_t k = 0; k < K; k++) {
-			double was = (double)before[cone->positions[i] * K + k];
-			double is = z ? (double)z[(cone->positions[i] - cone->first) * K + k] : was;
-			t->total++;
-			t->eligible += was <= 0;
-			if (was <= 0 && is > 0) {
-				t->hits++;
-				t->mass += is;
-			}
-		}
-}
-
-static enum status tally_all(struct tally *t, struct recovery *r, struct error *error)
-{
-	struct cone *cone = &r->cone;
-	enum status status = STATUS_OK;
-	bool reached[SESSION_MAX_SITES] = {false};
-	for (int i = 0; i < cone->site_count && status == STATUS_OK; i++) {
-		struct cone_site *s = &cone->sites[i];
-		if (!s->has_clamp)
-			continue;
-		size_t n = (size_t)(cone->rows * s->K);
-		float *z = mem_alloc(n, sizeof *z), *z_ref = mem_alloc(n, sizeof *z_ref);
-		float *decoded = mem_alloc((size_t)tensor_count(s->decoded), sizeof *decoded);
-		struct tensor reference = s->z;
-		reference.buffer = cone->z_ref.buffer;
-		reference.offset = cone->z_ref.offset + (s->z.offset - cone->z.offset);
-		status = tensor_read(s->z, z, error);
-		if (status == STATUS_OK)
-			status = tensor_read(reference, z_ref, error);
-		if (status == STATUS_OK)
-			status = tensor_read(s->decoded, decoded, error);
-		if (status == STATUS_OK) {
-			tally_site(t, r, s, z, z_ref, decoded);
-			tally_reactivation(t, cone, s->index, z);
-			reached[s->index] = true;
-		}
-		free(z);
-		free(z_ref);
-		free(decoded);
-	}
-	for (int i = 0; i < r->session->site_count && status == STATUS_OK; i++)
-		if (!reached[i] && r->session->sites[i].rule_count > 0)
-			tally_reactivation(t, cone, i, NULL);
-	return status;
-}
-
-static double norm_of(const float *x, size_t n)
-{
-	double sum = 0;
-	for (size_t i = 0; i < n; i++)
-		sum += (double)x[i] * (double)x[i];
-	return sqrt(sum);
-}
-
-enum status recovery_evaluate(struct recovery *r, const float *delta, struct recovery_final *final, struct error *error)
-{
-	struct cone *cone = &r->cone;
-	*final = (struct recovery_final){.logits = r->logits};
-	float J = 0;
-	enum status status = session_check_cancel(r->session, error);
-	if (status == STATUS_OK)
-		status = copy_now(r, r->delta_kept, cone->delta, error);
-	if (status)
-		return status;
-	status = run_evaluation(r, delta, error);
-	if (status == STATUS_OK)
-		status = tensor_read(cone->readout.J, &J, error);
-	if (status == STATUS_OK && !cone->probing)
-		status = tensor_read(r->final_logits, r->logits, error);
-	struct tally t = {0};
-	if (status == STATUS_OK)
-		status = tally_all(&t, r, error);
-	if (status == STATUS_OK)
-		status = copy_now(r, cone->delta, r->delta_kept, error);
-	if (status)
-		return status;
-	double reference = cone->reference_norm + 1e-8;
-	final->objective = (double)J;
-	final->delta_norm = norm_of(delta, (size_t)tensor_count(cone->delta));
-	final->delta_relative = final->delta_norm / (r->start_norm + 1e-8);
-	final->drift_l2 = sqrt(t.drift);
-	final->drift_relative_l2 = final->drift_l2 / reference;
-	final->decode_drift_l2 = sqrt(t.decode);
-	final->floor_violation_l2 = sqrt(t.violation);
-	final->floor_violation_relative_l2 = final->floor_violation_l2 / reference;
-	if (cone->monitored_entries > 0)
-		final->floor_violation_fraction = (double)t.over / (double)cone->monitored_entries;
-	if (t.total > 0)
-		final->reactivated_fraction = (double)t.hits / (double)t.total;
-	if (t.eligible > 0)
-		final->reactivated_fraction_of_eligible = (double)t.hits / (double)t.eligible;
-	final->reactivated_mass = t.mass;
-	final->present = objective_present(&r->session->objective, cone->probing ? NULL : r->logits,
-					   r->session->model.arch.vocab, final->objective);
-	r->evaluated = true;
-	if (!isfinite(final->objective) || !isfinite(final->drift_l2))
-		return error_set(error, STATUS_FAILED, "the recovered state is not finite");
-	return STATUS_OK;
-}
-
-enum status recovery_state(struct recovery *r, int site, enum recovery_state_kind kind, float *h, struct error *error)
-{
-	struct cone *cone = &r->cone;
-	size_t d = (size_t)r->session->model.arch.d;
-	if (!r->evaluated)
-		fatal("recovery_state before recovery_evaluate");
-	memcpy(h, cone->scene->sites[site].h, (size_t)cone->total * d * sizeof *h);
-	for (int i = 0; i < cone->site_count; i++) {
-		struct cone_site *s = &cone->sites[i];
-		if (s->index != site)
-			continue;
-		struct tensor from = kind == RECOVERY_BEFORE ? s->before : kind == RECOVERY_ADDED ? s->added : s->out;
-		return tensor_read(from, h + (size_t)cone->first * d, error);
-	}
-	return STATUS_OK;
-}
-
-enum status recovery_activations(struct recovery *r, int site, float *z, struct error *error)
-{
-	struct cone *cone = &r->cone;
-	for (int i = 0; i < cone->site_count; i++)
-		if (cone->sites[i].index == site && cone->sites[i].has_clamp)
-			return tensor_read(cone->sites[i].z, z, error);
-	int64_t K = r->session->sites[site].rule_count;
-	memcpy(z, cone->scene->sites[site].z + cone->first * K, (size_t)(cone->rows * K) * sizeof *z);
-	return STATUS_OK;
 }
 
 int64_t recovery_first_position(const struct recovery *r)

@@ -26,9 +26,9 @@ struct recovery;
 
 /* Prepares a recovery from the clamped scene (borrowed, must outlive it) with the
  * session's settings. A scene with frozen rows keeps them throughout; drift, reactivation and
- * h_def are those of scene_reference(clamped), so that step 0 may show drift. Nothing to perturb, a perturbed layer without an SAE, positions that
- * the objective can't see and the like are STATUS_INVALID. `start` (rows x d, NULL: zero) is
- * the first delta. */
+ * h_def are those of scene_reference(clamped), so that step 0 may show drift. Nothing to perturb, a perturbed layer
+ * without an SAE, positions that the objective can't see and the like are STATUS_INVALID. `start` (rows x d, NULL:
+ * zero) is the first delta. */
 enum status WARN_UNUSED recovery_create(struct recovery **out, struct session *session, struct scene *clamped,
 					const float *start, struct error *error);
 void recovery_destroy(struct recovery **recovery);
