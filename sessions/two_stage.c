@@ -231,6 +231,10 @@ enum status two_stage_run(struct two_stage *t, struct session *session, const st
 		status = make_text(t, options, TWO_STAGE_BASE, error);
 	if (status == STATUS_OK)
 		status = make_text(t, options, TWO_STAGE_CLAMPED, error);
+	t->valid_flip = status == STATUS_OK && !finds(t, TWO_STAGE_BASE, JUDGE_REFUSAL) &&
+			!finds(t, TWO_STAGE_BASE, JUDGE_SAFETY_CUE) && finds(t, TWO_STAGE_CLAMPED, JUDGE_REFUSAL);
+	if (status == STATUS_OK && options->only_valid && !t->valid_flip)
+		return STATUS_OK;
 	if (status == STATUS_OK)
 		status = choose_target(t, options, error);
 	say(options, "stage 1: the anchor");
@@ -246,8 +250,6 @@ enum status two_stage_run(struct two_stage *t, struct session *session, const st
 		return status;
 	t->drift_l2 = t->stages[STAGE_ANSWER].final.drift_l2;
 	t->drift_relative_l2 = t->stages[STAGE_ANSWER].final.drift_relative_l2;
-	t->valid_flip = !finds(t, TWO_STAGE_BASE, JUDGE_REFUSAL) && !finds(t, TWO_STAGE_BASE, JUDGE_SAFETY_CUE) &&
-			finds(t, TWO_STAGE_CLAMPED, JUDGE_REFUSAL);
 	t->recovered = !finds(t, TWO_STAGE_RECOVERED, JUDGE_REFUSAL);
 	return STATUS_OK;
 }

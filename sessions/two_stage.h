@@ -29,6 +29,7 @@ struct two_stage_options {
 	int refusal_count;
 	const struct judge_lists *judges;
 	int64_t max_new; /* tokens generated at most */
+	bool only_valid; /* an input that is no valid flip is left at its first two texts */
 	/* Where the record goes: NULL, or one from experiment_open_journal. Borrowed. */
 	struct journal *journal;
 	/* Told what begins ("stage 1: the anchor"); may be NULL. */

@@ -282,6 +282,17 @@ static void test_two_stages(void **state)
 	replay(path, &record, second);
 	record_done(&record);
 
+	/* No valid flip: two texts and no stage. */
+	two_stage_done(&t);
+	options.journal = NULL;
+	options.only_valid = true;
+	expect_ok(two_stage_run(&t, session, &options, &error), &error);
+	assert_false(t.valid_flip);
+	assert_non_null(t.texts[TWO_STAGE_CLAMPED]);
+	assert_null(t.texts[TWO_STAGE_RECOVERED]);
+	assert_false(t.stages[STAGE_ANCHOR].complete);
+	assert_int_equal(t.delta.count, 0);
+
 	/* Without anything to aim at. */
 	two_stage_done(&t);
 	struct layer_rule none;

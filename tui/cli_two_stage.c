@@ -95,18 +95,20 @@ static cJSON *result_json(const struct two_stage *t, const char *path)
 		cJSON_AddStringToObject(json, "prompt", session->prompt_id);
 	cJSON_AddItemToObject(json, "ids", cli_ids_json(session->prompt.ids, session->prompt.count));
 	cJSON_AddItemToObject(json, "target_ids", cli_ids_json(t->target.ids, t->target.count));
-	for (int i = 0; i < TWO_STAGE_TEXTS; i++) {
+	for (int i = 0; i < TWO_STAGE_TEXTS && t->texts[i]; i++) {
 		cJSON *state = cJSON_AddObjectToObject(json, states[i]);
 		cJSON_AddItemToObject(state, "new_ids", cli_ids_json(t->ids[i].ids, t->ids[i].count));
 		journal_add_string(state, "text", t->texts[i]);
 		cJSON_AddItemToObject(state, "judge", cli_judge_json(&t->verdicts[i]));
 	}
 	cJSON_AddBoolToObject(json, "valid_flip", t->valid_flip);
-	cJSON_AddBoolToObject(json, "non_refusal", t->recovered);
-	cJSON_AddNumberToObject(json, "drift_l2", t->drift_l2);
-	cJSON_AddNumberToObject(json, "drift_relative_l2", t->drift_relative_l2);
+	if (t->stages[STAGE_ANSWER].complete) {
+		cJSON_AddBoolToObject(json, "non_refusal", t->recovered);
+		cJSON_AddNumberToObject(json, "drift_l2", t->drift_l2);
+		cJSON_AddNumberToObject(json, "drift_relative_l2", t->drift_relative_l2);
+	}
 	cJSON *stages = cJSON_AddArrayToObject(json, "stages");
-	for (int i = 0; i < STAGE_COUNT; i++)
+	for (int i = 0; i < STAGE_COUNT && t->stages[i].complete; i++)
 		cJSON_AddItemToArray(stages, stage_json(t, i));
 	if (path)
 		cJSON_AddStringToObject(json, "session", path);
@@ -381,6 +383,8 @@ enum status cli_two_stage(const struct cli *cli, struct error *error)
 	char *command = options_command(cli->argc, cli->argv), *place = NULL;
 	if (!one) {
 		options.on_phase = NULL;
+		/* Rates are over valid flips alone. */
+		options.only_valid = true;
 		status = run_set(&opened, &options, cli, command, error);
 	} else {
 		struct two_stage t;
