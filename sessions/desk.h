@@ -43,6 +43,7 @@ struct desk_run {
 	/* at the step shown */
 	int64_t shown;
 	bool live, evaluated;
+	int64_t show_ms; /* how long showing a state took */
 	struct recovery_final final;
 	float *delta; /* [rows, d] */
 };

@@ -8,8 +8,9 @@
 #include "sessions/generate.h"
 #include "sessions/record_write.h"
 
-/* About how long a slice of steps may take: keys and frames come in between. */
-enum { SLICE_MS = 25, CHECKPOINT_STEPS = 10 };
+/* About how long a slice of steps may take: keys and frames come in between. With a large
+ * model showing a state takes long itself, and steps get as much time, up to the most. */
+enum { SLICE_MS = 25, MOST_SLICE_MS = 200, CHECKPOINT_STEPS = 10 };
 
 /* A journal that can't be written is said once; the run goes on. */
 static void journal_failed(struct desk *desk, const struct error *error)
@@ -149,10 +150,12 @@ void desk_run_slice(struct desk *desk)
 {
 	struct desk_run *run = &desk->run;
 	struct error error;
-	int64_t begin = desk_now_ms(), end = begin;
+	int64_t begin = desk_now_ms(), end = begin, slice = SLICE_MS;
+	if (run->show_ms > slice)
+		slice = run->show_ms < MOST_SLICE_MS ? run->show_ms : MOST_SLICE_MS;
 	enum status status = STATUS_OK;
 	/* A few steps in flight at a time, until the slice is used up. */
-	while (status == STATUS_OK && end - begin < SLICE_MS &&
+	while (status == STATUS_OK && end - begin < slice &&
 	       recovery_steps(run->recovery) < recovery_planned(run->recovery)) {
 		status = recovery_advance(run->recovery, 4, &error);
 		end = desk_now_ms();
@@ -162,6 +165,7 @@ void desk_run_slice(struct desk *desk)
 	bool through = recovery_steps(run->recovery) >= recovery_planned(run->recovery);
 	if (status == STATUS_OK && (run->live || through))
 		status = desk_run_show(desk, recovery_steps(run->recovery), &error);
+	run->show_ms = desk_now_ms() - end;
 	if (status == STATUS_CANCELLED) {
 		atomic_store(&desk->cancel, false);
 		desk_run_pause(desk);

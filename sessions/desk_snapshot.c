@@ -1,4 +1,5 @@
 /* The desk as the value that the screens draw. */
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,17 +76,12 @@ static void prompts(struct snapshot *s, const struct desk *desk)
 }
 
 /* The objective's tokens at one readout, by the scene's or state's logits. */
-static void reads(struct snapshot_state *out, const struct session *session, const float *logits)
+static void reads(struct snapshot_state *out, const struct session *session, const float *logits,
+		  const struct logit_summary *summary)
 {
 	const struct objective_term *term = session->has_objective ? &session->objective.terms[0] : NULL;
 	if (!term || !logits || probe_objective(&session->objective))
 		return;
-	double largest = -HUGE_VAL, sum = 0;
-	int64_t V = session->model.arch.vocab;
-	for (int64_t i = 0; i < V; i++)
-		largest = fmax(largest, (double)logits[i]);
-	for (int64_t i = 0; i < V; i++)
-		sum += exp((double)logits[i] - largest);
 	/* Of an answer only the first token is read here. */
 	size_t count = session->objective.answer.count > 0 ? 1 : term->tokens.count;
 	for (size_t i = 0; i < count && out->read_count < (int)ARRAY_LEN(out->reads); i++) {
@@ -93,7 +89,7 @@ static void reads(struct snapshot_state *out, const struct session *session, con
 		struct snapshot_read *r = &out->reads[out->read_count++];
 		r->id = (uint32_t)id;
 		r->logit = logits[id];
-		r->probability = (float)(exp((double)logits[id] - largest) / sum);
+		r->probability = (float)logit_summary_probability(summary, logits[id]);
 	}
 }
 
@@ -109,16 +105,19 @@ static void piece(const struct session *session, uint32_t id, char *out, size_t 
 	strbuf_done(&raw);
 }
 
-static void next_tokens(struct snapshot_state *out, const struct session *session, const float *logits)
+static void next_tokens(struct snapshot_state *out, const struct session *session, const float *logits,
+			const struct logit_summary *summary)
 {
-	struct top_logit top[ARRAY_LEN(out->top) + 1];
-	out->top_count = top_logits(logits, session->model.arch.vocab, (int)ARRAY_LEN(out->top), top);
+	static_assert(ARRAY_LEN(out->top) <= LOGITS_SHOWN, "as many as there are summarised");
+	const struct top_logit *top = summary->top;
+	int most = (int)ARRAY_LEN(out->top);
+	out->top_count = summary->count < most ? summary->count : most;
 	for (int i = 0; i < out->top_count; i++) {
 		out->top[i] = (struct snapshot_read){
 			.id = (uint32_t)top[i].id, .logit = top[i].logit, .probability = top[i].probability};
 		piece(session, out->top[i].id, out->top[i].piece, sizeof out->top[i].piece);
 	}
-	reads(out, session, logits);
+	reads(out, session, logits, summary);
 	for (int i = 0; i < out->read_count; i++)
 		piece(session, out->reads[i].id, out->reads[i].piece, sizeof out->reads[i].piece);
 }
@@ -130,7 +129,7 @@ static void scene_state(struct snapshot_state *out, const struct scene *scene)
 	out->objective = scene->J;
 	out->has_verdict = scene->has_objective;
 	out->verdict = scene->present;
-	next_tokens(out, scene->session, scene->logits);
+	next_tokens(out, scene->session, scene->logits, &scene->summary);
 }
 
 static void states(struct snapshot *s, const struct desk *desk)
@@ -147,7 +146,7 @@ static void states(struct snapshot *s, const struct desk *desk)
 		r->objective = run->final.objective;
 		r->verdict = run->final.present;
 		if (!probe_objective(&desk->session->objective))
-			next_tokens(r, desk->session, run->final.logits);
+			next_tokens(r, desk->session, run->final.logits, &run->final.summary);
 	}
 	for (int i = 0; i < STATE_COUNT; i++) {
 		if (!desk->texts[i])

@@ -17,9 +17,10 @@ struct recovery_final {
 	double objective, delta_norm, drift_l2, drift_relative_l2, decode_drift_l2;
 	double floor_violation_l2, floor_violation_relative_l2, floor_violation_fraction;
 	double reactivated_fraction, reactivated_fraction_of_eligible, reactivated_mass;
-	double delta_relative; /* ||delta|| over ||h_def|| at the perturbed positions */
-	bool present;	       /* is the behaviour back? */
-	float *logits;	       /* [V] at the last prompt position; owned by the recovery */
+	double delta_relative;	      /* ||delta|| over ||h_def|| at the perturbed positions */
+	bool present;		      /* is the behaviour back? */
+	float *logits;		      /* [V] at the last prompt position; owned by the recovery */
+	struct logit_summary summary; /* of them */
 };
 
 struct recovery;

@@ -154,6 +154,8 @@ enum status recovery_evaluate(struct recovery *r, const float *delta, struct rec
 	final->reactivated_mass = t.mass;
 	final->present = objective_present(&r->session->objective, cone->probing ? NULL : r->logits,
 					   r->session->model.arch.vocab, final->objective);
+	if (!cone->probing)
+		logit_summary_make(&final->summary, r->logits, r->session->model.arch.vocab);
 	r->evaluated = true;
 	if (!isfinite(final->objective) || !isfinite(final->drift_l2))
 		return error_set(error, STATUS_FAILED, "the recovered state is not finite");

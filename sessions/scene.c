@@ -284,6 +284,7 @@ static enum status run_scene(struct scene *scene, struct session *session, bool 
 		}
 		scene->has_objective = true;
 	}
+	logit_summary_make(&scene->summary, scene->logits, session->model.arch.vocab);
 	if (scene->has_objective)
 		scene->present =
 			objective_present(&session->objective, scene->logits, session->model.arch.vocab, scene->J);
@@ -399,14 +400,18 @@ bool scene_fit_warning(char *out, size_t size, const struct scene_fit *fit, int6
 	return true;
 }
 
-int top_logits(const float *logits, int64_t vocab, int k, struct top_logit *out)
+/* Keeps the k largest; *largest and *sum are those of a softmax. */
+static int rank_logits(const float *logits, int64_t vocab, int k, struct top_logit *out, double *largest, double *sum)
 {
 	int n = 0;
-	double largest = -INFINITY, sum = 0;
+	*largest = -INFINITY;
+	*sum = 0;
 	for (int64_t i = 0; i < vocab; i++)
-		largest = fmax(largest, (double)logits[i]);
+		*largest = fmax(*largest, (double)logits[i]);
 	for (int64_t i = 0; i < vocab; i++) {
-		sum += exp((double)logits[i] - largest);
+		*sum += exp((double)logits[i] - *largest);
+		if (n == k && logits[i] <= out[n - 1].logit)
+			continue;
 		int at = n;
 		while (at > 0 && logits[i] > out[at - 1].logit)
 			at--;
@@ -418,6 +423,22 @@ int top_logits(const float *logits, int64_t vocab, int k, struct top_logit *out)
 		out[at] = (struct top_logit){(int32_t)i, logits[i], 0};
 	}
 	for (int i = 0; i < n; i++)
-		out[i].probability = (float)(exp((double)out[i].logit - largest) / sum);
+		out[i].probability = (float)(exp((double)out[i].logit - *largest) / *sum);
 	return n;
+}
+
+int top_logits(const float *logits, int64_t vocab, int k, struct top_logit *out)
+{
+	double largest, sum;
+	return rank_logits(logits, vocab, k, out, &largest, &sum);
+}
+
+void logit_summary_make(struct logit_summary *summary, const float *logits, int64_t vocab)
+{
+	summary->count = rank_logits(logits, vocab, LOGITS_SHOWN, summary->top, &summary->largest, &summary->sum);
+}
+
+double logit_summary_probability(const struct logit_summary *summary, float logit)
+{
+	return exp((double)logit - summary->largest) / summary->sum;
 }

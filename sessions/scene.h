@@ -11,6 +11,23 @@
 
 #include "sessions/session.h"
 
+struct top_logit {
+	int32_t id;
+	float logit, probability;
+};
+/* The k largest of logits[V], largest first; the lower id of equals first. Returns how many. */
+int top_logits(const float *logits, int64_t vocab, int k, struct top_logit *out);
+
+/* What is shown of logits[V], computed once: a large vocabulary takes milliseconds. */
+enum { LOGITS_SHOWN = 10 };
+struct logit_summary {
+	int count;
+	struct top_logit top[LOGITS_SHOWN];
+	double largest, sum; /* of exp(logit - largest) */
+};
+void logit_summary_make(struct logit_summary *summary, const float *logits, int64_t vocab);
+double logit_summary_probability(const struct logit_summary *summary, float logit);
+
 struct scene_site {
 	float *h; /* [T + A, d] residual behind the clamp (what the next block receives) */
 	float *z; /* [T + A, K] defended activations re-encoded from h; NULL without a clamp */
@@ -24,6 +41,7 @@ struct scene {
 	struct tensor *h_device;  /* [sites] of [T + A, d], as scene_site.h */
 	struct scene_site *sites; /* [sites] */
 	float *logits;		  /* [V] at the last prompt position */
+	struct logit_summary summary;
 	bool has_objective;
 	double J;
 	float *reads; /* the objective's reads */
@@ -56,12 +74,5 @@ enum status WARN_UNUSED scene_fit(struct scene *scene, int site, struct scene_fi
  * and which misreading it resembles; F features. False if the fit gives no cause, or has
  * too few rows to judge by. */
 bool scene_fit_warning(char *out, size_t size, const struct scene_fit *fit, int64_t F);
-
-struct top_logit {
-	int32_t id;
-	float logit, probability;
-};
-/* The k largest of logits[V], largest first; the lower id of equals first. Returns how many. */
-int top_logits(const float *logits, int64_t vocab, int k, struct top_logit *out);
 
 #endif

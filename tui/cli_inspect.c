@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "compute/base/file.h"
 #include "compute/base/mem.h"
@@ -25,14 +26,29 @@ static bool has_file(const char *folder, const char *name)
 	return found;
 }
 
-/* Adds what tokenizer and chat form are; what is wrong with them is a fact too. */
-static void add_tokenizer(cJSON *json, const char *folder, bool print)
+/* A table of a quarter of a million tokens takes longer to read than all the rest. */
+static bool has_large_tokenizer(const char *folder)
+{
+	enum { LARGE = 4 << 20 };
+	char *path = path_join(folder, "tokenizer.json");
+	struct stat facts;
+	bool large = stat(path, &facts) == 0 && facts.st_size > LARGE;
+	free(path);
+	return large;
+}
+
+/* Adds what tokenizer and chat form are; what is wrong with them is a fact too. A large
+ * tokenizer is read through only with --verbose. */
+static void add_tokenizer(cJSON *json, const char *folder, bool verbose, bool print)
 {
 	struct tokenizer *tokenizer = NULL;
 	struct chat *chat = NULL;
 	struct error error;
-	enum status status = tokenizer_load(&tokenizer, folder, &error);
-	const char *text = status == STATUS_OK ? tokenizer_describe(tokenizer) : error.text;
+	struct strbuf line = {0};
+	bool whole = verbose || !has_large_tokenizer(folder);
+	enum status status =
+		whole ? tokenizer_load(&tokenizer, folder, &error) : tokenizer_inspect(folder, &line, &error);
+	const char *text = status ? error.text : whole ? tokenizer_describe(tokenizer) : line.data;
 	cJSON_AddStringToObject(json, "tokenizer", text);
 	if (print)
 		printf("tokenizer     %s\n", text);
@@ -43,6 +59,7 @@ static void add_tokenizer(cJSON *json, const char *folder, bool print)
 		if (print)
 			printf("chat form     %s\n", form);
 	}
+	strbuf_done(&line);
 	chat_destroy(&chat);
 	tokenizer_destroy(&tokenizer);
 }
@@ -62,7 +79,7 @@ static enum status inspect_model_folder(const struct cli *cli, const char *path,
 		fputs(text.data ? text.data : "", stdout);
 		strbuf_done(&text);
 	}
-	add_tokenizer(json, path, print);
+	add_tokenizer(json, path, cli->options.verbose, print);
 	model_facts_done(&facts);
 	if (!print)
 		return cli_print_json(json, error);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "compute/base/file.h"
 #include "compute/base/mem.h"
@@ -343,10 +344,13 @@ static enum status set_settings(struct session *session, const struct options *o
 
 static bool report_progress(void *context, const char *what, uint64_t done, uint64_t total)
 {
+	static int shown = -1; /* percent: a terminal gets each once, a file only the end */
 	(void)context;
-	if (total > (uint64_t)64 << 20)
-		fprintf(stderr, "\r%s: %3.0f%%%s", what, 100.0 * (double)done / (double)total,
-			done == total ? "\n" : "");
+	int percent = total > 0 ? (int)(100.0 * (double)done / (double)total) : 100;
+	bool end = done == total;
+	if (total > (uint64_t)64 << 20 && percent != shown && (end || isatty(STDERR_FILENO)))
+		fprintf(stderr, "%s%s: %3d%%%s", isatty(STDERR_FILENO) ? "\r" : "", what, percent, end ? "\n" : "");
+	shown = end ? -1 : percent;
 	return true;
 }
 
