@@ -31,6 +31,7 @@ enum {
 	LANES = 64,
 	MAX_GROUPS = 65535,
 	SHARED_VECTORS = 1024, /* of linear_slabs */
+	LONGEST_SUM = 1 << 18, /* terms; rounding errors grow with it */
 	SLAB = 16,	       /* its rows of w at a time */
 	SLAB_TILES = 16,       /* tiles of a workgroup that it always has loop turns for */
 };
@@ -94,7 +95,7 @@ static int64_t texel_turns(enum linear_kernel kernel, int64_t lanes, enum dtype 
 	if (kernel == LINEAR_SLABS) /* the slabs, and the sums before and behind */
 		return ops_div_up(k, SLAB) * (1 + tiles) + 2 * tiles;
 	int64_t inner = kernel == LINEAR_ROWS ? k / per_texel(dtype) : k;
-	return tiles * (1 + row_tiles * (1 + ops_div_up(inner, lanes) + inner));
+	return tiles * (1 + row_tiles * (1 + ops_div_up(inner, lanes)));
 }
 
 /* Those of measure_row. */
@@ -117,7 +118,7 @@ static int64_t inner_that_fits(const struct job *job)
 		room -= norm_turns(lanes, job->k);
 	switch (job->choice.kernel) {
 	case LINEAR_COLUMNS: /* of one tile */
-		return (room - 3) / (lanes + 1) * lanes;
+		return least((room - 2) * lanes, LONGEST_SUM);
 	case LINEAR_SLABS: /* long runs of columns still */
 		return (room - 2 * SLAB_TILES) / (1 + SLAB_TILES) * SLAB;
 	default: /* LINEAR_PLAIN cuts within a dispatch */
@@ -149,8 +150,8 @@ bool linear_kernel_fits(enum linear_kernel kernel, const struct device_info *inf
 	if (kernel == LINEAR_DOTS)
 		return dots_turns(x.cols) <= OPS_MAX_TURNS;
 	/* A quarter of the turns is for the norm. */
-	if (kernel == LINEAR_ROWS &&
-	    texel_turns(kernel, info->subgroup_size, w.dtype, x.cols, 1, 1) > OPS_MAX_TURNS / 4 * 3)
+	if (kernel == LINEAR_ROWS && (x.cols > LONGEST_SUM || texel_turns(kernel, info->subgroup_size, w.dtype, x.cols,
+									  1, 1) > OPS_MAX_TURNS / 4 * 3))
 		return false;
 	if (!device_fits_texel_kernels(info) || x.cols % 4 != 0 || w.cols % per_texel(w.dtype) != 0 ||
 	    !starts_at_texel(info, x) || tensor_count(x) > info->max_texel_elements)

@@ -24,20 +24,22 @@ void main()
 				/* x is bound as single floats here */
 				float held[MAX_TILE];
 				uint inside = p.k_first + min(k + lane, p.k_count - 1);
-				UNROLL for (uint t = 0; t < TILE; t++)
+				UNROLL for (uint t = 0; t < TILE; t++) {
 					held[t] = texelFetch(x, int(min(r0 + t, p.rows - 1) * p.k + inside)).x;
-				uint most = min(SUBGROUP, p.k_count - k);
-				for (uint j = 0; j < most; j++) {
+					held[t] = k + lane < p.k_count ? held[t] : 0.0;
+				}
+				uint last = p.k_count - 1 - k; /* rows behind the last are read as the last, times 0 */
+				UNROLL for (uint j = 0; j < SUBGROUP; j++) {
 					float values[MAX_TILE];
 					UNROLL for (uint t = 0; t < TILE; t++)
 						values[t] = subgroupShuffle(held[t], j);
 					vec4 weights[QUADS];
-					fetch_weights(weights, at);
+					fetch_weights(weights, at + min(j, last) * texels);
 					UNROLL for (uint i = 0; i < QUADS; i++)
 						UNROLL for (uint t = 0; t < TILE; t++)
 							sum[t * QUADS + i] += values[t] * weights[i];
-					at += texels;
 				}
+				at += SUBGROUP * texels;
 			}
 			UNROLL for (uint t = 0; t < TILE; t++)
 				UNROLL for (uint i = 0; i < QUADS; i++)

@@ -1,7 +1,8 @@
 /* y = norm(x) w^T and what follows it, for CPU devices: w is [N, K] (OUT_IN). A lane owns
  * ROWS_EACH rows of w (columns of y) and TILE rows of x; it reads its rows of w from left
  * to right, texel by texel, so that a thread reads SUBGROUP * ROWS_EACH sequential
- * streams. The values of x are spread over the lanes and passed around by shuffles.
+ * streams. The values of x are spread over the lanes and passed around by shuffles (unrolled:
+ * llvmpipe blends everything that a loop changes with a mask, turn by turn).
  * A tile is SUBGROUP * ROWS_EACH columns of y. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -84,13 +85,13 @@ void main()
 					vec4 quads[QUADS];
 					fetch_chunk(quads, min(r0 + t, p.rows - 1), c);
 					UNROLL for (uint i = 0; i < QUADS; i++)
-						held[t * QUADS + i] = quads[i];
+						held[t * QUADS + i] = c + lane < end ? quads[i] : vec4(0.0);
 				}
-				uint most = min(SUBGROUP, end - c);
-				for (uint j = 0; j < most; j++) {
+				uint last = end - 1 - c; /* texels behind the last are read as the last, times 0 */
+				UNROLL for (uint j = 0; j < SUBGROUP; j++) {
 					vec4 weights[ROWS_EACH][QUADS];
 					UNROLL for (uint v = 0; v < ROWS_EACH; v++)
-						fetch_weights(weights[v], first[v] + c + j);
+						fetch_weights(weights[v], first[v] + c + min(j, last));
 					UNROLL for (uint t = 0; t < TILE; t++)
 						UNROLL for (uint i = 0; i < QUADS; i++) {
 							vec4 values = subgroupShuffle(held[t * QUADS + i], j);
