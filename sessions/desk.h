@@ -32,9 +32,9 @@ struct prompt_state {
 	bool base, clamped;    /* behaviour present? */
 };
 
-/* A recovery that was made: the current one, or one that was forked from. */
+/* The current recovery. */
 struct desk_run {
-	struct recovery *recovery; /* NULL for forks kept as curves only */
+	struct recovery *recovery; /* NULL: none */
 	bool running, paused, finished;
 	double wall_s;
 	int64_t journaled; /* steps written */
@@ -97,6 +97,8 @@ struct desk {
 
 	struct desk_view view;
 	struct desk_run run;
+	struct snapshot_run *earlier; /* those that it was forked from, the first first */
+	int earlier_count, run_begin; /* snapshot.h */
 	bool flips_running;
 	int flips_at;
 
@@ -175,8 +177,24 @@ void desk_usage_stop(struct desk *desk);
 void desk_usage_forget(struct desk *desk);
 void desk_view_done(struct desk *desk);
 
+/* A perturbation to start from, and where its rows belong. */
+struct desk_start {
+	int64_t rows;
+	int *layers;
+	int64_t *positions;
+	float *delta; /* [rows, d] */
+};
+
+/* desk_fork.c */
+/* A new run from the step shown, with the settings as they are now: what the perturbation
+ * has at a layer and position that it may still have is kept, the rest begins at 0. */
+enum status WARN_UNUSED desk_fork(struct desk *desk, struct error *error);
+void desk_history(struct snapshot_history *out, const struct recovery *recovery);
+void desk_earlier_forget(struct desk *desk);
+
 /* desk_run.c */
-enum status WARN_UNUSED desk_run_start(struct desk *desk, const float *start, struct error *error);
+/* `start` NULL: from 0. */
+enum status WARN_UNUSED desk_run_start(struct desk *desk, const struct desk_start *start, struct error *error);
 /* Some steps of the running recovery; ends it when it is through. */
 void desk_run_slice(struct desk *desk);
 /* Interrupted by the user: says where, and shows what was reached. The cancel flag must be

@@ -514,16 +514,7 @@ static enum status scrub(struct desk *desk, const struct command *command, struc
 static enum status fork_run(struct desk *desk, const struct command *command, struct error *error)
 {
 	(void)command;
-	struct desk_run *run = &desk->run;
-	if (!run->recovery || !run->evaluated)
-		return error_set(error, STATUS_INVALID, "there is no iteration to fork from: run a recovery first (r)");
-	int64_t rows = recovery_rows(run->recovery), from = run->shown;
-	float *start = mem_copy(run->delta, (size_t)(rows * desk->session->model.arch.d) * sizeof *start);
-	enum status status = desk_run_start(desk, start, error);
-	free(start);
-	if (status == STATUS_OK)
-		desk_notice(desk, "a new run from iteration %lld, with the settings as they are now", (long long)from);
-	return status;
+	return desk_fork(desk, error);
 }
 
 static enum status run_decompose(struct desk *desk, const struct command *command, struct error *error)

@@ -89,7 +89,21 @@ static void journal_end(struct desk *desk, enum record_outcome outcome)
 		journal_failed(desk, &error);
 }
 
-enum status desk_run_start(struct desk *desk, const float *start, struct error *error)
+/* The rows of `start` where the recovery has them; new rows begin at 0. */
+static float *start_rows(const struct desk *desk, const struct desk_start *start)
+{
+	const struct recovery *recovery = desk->run.recovery;
+	size_t rows = (size_t)recovery_rows(recovery), d = (size_t)desk->session->model.arch.d;
+	float *delta = mem_alloc(rows * d, sizeof *delta);
+	for (size_t r = 0; r < rows; r++)
+		for (int64_t s = 0; s < start->rows; s++)
+			if (start->layers[s] == recovery_row_layer(recovery, (int64_t)r) &&
+			    start->positions[s] == recovery_row_position(recovery, (int64_t)r))
+				memcpy(delta + r * d, start->delta + (size_t)s * d, d * sizeof *delta);
+	return delta;
+}
+
+enum status desk_run_start(struct desk *desk, const struct desk_start *start, struct error *error)
 {
 	desk_run_stop(desk);
 	if (!desk->session->has_objective)
@@ -99,13 +113,23 @@ enum status desk_run_start(struct desk *desk, const float *start, struct error *
 				 "there is nothing to recover from: clamp a feature first (space)");
 	struct desk_run *run = &desk->run;
 	desk_begin_job(desk, JOB_RECOVER, "preparing the recovery");
-	enum status status = recovery_create(&run->recovery, desk->session, &desk->clamped, start, error);
-	if (status)
+	enum status status = recovery_create(&run->recovery, desk->session, &desk->clamped, NULL, error);
+	float *first = NULL;
+	if (status == STATUS_OK && start) {
+		/* Which rows there are is known now; it takes them when it is made. */
+		first = start_rows(desk, start);
+		recovery_destroy(&run->recovery);
+		status = recovery_create(&run->recovery, desk->session, &desk->clamped, first, error);
+	}
+	if (status) {
+		free(first);
 		return status;
+	}
 	run->delta = mem_alloc((size_t)(recovery_rows(run->recovery) * desk->session->model.arch.d), sizeof(float));
 	run->live = true;
 	run->running = true;
-	open_journal(desk, start);
+	open_journal(desk, first);
+	free(first);
 	return desk_run_show(desk, 0, error);
 }
 
@@ -211,6 +235,7 @@ void desk_run_stop(struct desk *desk)
 	free(run->delta);
 	free(run->path);
 	*run = (struct desk_run){0};
+	desk_earlier_forget(desk);
 	if (desk->has_parts)
 		decomposition_done(&desk->parts);
 	desk->has_parts = false;

@@ -441,29 +441,6 @@ static void view(struct snapshot *s, const struct desk *desk)
 
 /* ---- recovery ---- */
 
-static void history(struct snapshot_history *h, const struct recovery *recovery)
-{
-	size_t n = (size_t)recovery_steps(recovery);
-	const struct recovery_metrics *m = recovery_history(recovery);
-	h->steps = (int)n;
-	h->planned = (int)recovery_planned(recovery);
-	float **const curves[] = {&h->objective,  &h->loss,   &h->drift,    &h->drift_relative, &h->decode_drift,
-				  &h->delta_norm, &h->cosine, &h->gradient, &h->projected};
-	for (size_t c = 0; c < ARRAY_LEN(curves); c++)
-		*curves[c] = mem_alloc(n, sizeof **curves[c]);
-	for (size_t i = 0; i < n; i++) {
-		h->objective[i] = (float)m[i].objective;
-		h->loss[i] = (float)m[i].loss;
-		h->drift[i] = (float)m[i].drift_l2;
-		h->drift_relative[i] = (float)m[i].drift_relative_l2;
-		h->decode_drift[i] = (float)m[i].decode_drift_l2;
-		h->delta_norm[i] = (float)m[i].delta_norm;
-		h->cosine[i] = (float)m[i].projection_cosine;
-		h->gradient[i] = (float)m[i].grad_norm;
-		h->projected[i] = (float)m[i].projected_grad_norm;
-	}
-}
-
 static void recovery(struct snapshot *s, const struct desk *desk)
 {
 	const struct desk_run *run = &desk->run;
@@ -484,11 +461,18 @@ static void recovery(struct snapshot *s, const struct desk *desk)
 	s->recovery_paused = run->paused;
 	if (!run->recovery)
 		return;
-	history(&s->history, run->recovery);
+	desk_history(&s->history, run->recovery);
 	s->step_shown = (int)run->shown;
 	s->step_live = run->live;
 	s->budget = recovery_budget(run->recovery);
-	s->run_count = 1;
+	s->run_count = 1 + desk->earlier_count;
+	s->run_selected = desk->earlier_count;
+	s->run_begin = desk->run_begin;
+	s->earlier = mem_alloc((size_t)desk->earlier_count, sizeof *s->earlier);
+	for (int i = 0; i < desk->earlier_count; i++) {
+		s->earlier[i].begin = desk->earlier[i].begin;
+		snapshot_history_copy(&s->earlier[i].history, &desk->earlier[i].history);
+	}
 	if (!run->evaluated)
 		return;
 	s->delta_norm = run->final.delta_norm;
@@ -604,6 +588,33 @@ struct snapshot *desk_snapshot(const struct desk *desk)
 	return s;
 }
 
+enum { CURVES = 9 };
+
+static void curves_of(float **out[CURVES], struct snapshot_history *h)
+{
+	float **const curves[CURVES] = {&h->objective,	&h->loss,   &h->drift,	  &h->drift_relative, &h->decode_drift,
+					&h->delta_norm, &h->cosine, &h->gradient, &h->projected};
+	memcpy(out, curves, sizeof curves);
+}
+
+void snapshot_history_copy(struct snapshot_history *out, const struct snapshot_history *history)
+{
+	float **curves[CURVES];
+	*out = *history;
+	curves_of(curves, out);
+	for (int i = 0; i < CURVES; i++)
+		*curves[i] = *curves[i] ? mem_copy(*curves[i], (size_t)history->steps * sizeof **curves[i]) : NULL;
+}
+
+void snapshot_history_done(struct snapshot_history *history)
+{
+	float **curves[CURVES];
+	curves_of(curves, history);
+	for (int i = 0; i < CURVES; i++)
+		free(*curves[i]);
+	*history = (struct snapshot_history){0};
+}
+
 void snapshot_free(struct snapshot *s)
 {
 	if (!s)
@@ -616,11 +627,10 @@ void snapshot_free(struct snapshot *s)
 		free(s->log[i].command);
 		free(s->log[i].result);
 	}
-	struct snapshot_history *h = &s->history;
-	float *const curves[] = {h->objective,	h->loss,   h->drift,	h->drift_relative, h->decode_drift,
-				 h->delta_norm, h->cosine, h->gradient, h->projected};
-	for (size_t i = 0; i < ARRAY_LEN(curves); i++)
-		free(curves[i]);
+	snapshot_history_done(&s->history);
+	for (int i = 0; i + 1 < s->run_count; i++)
+		snapshot_history_done(&s->earlier[i].history);
+	free(s->earlier);
 	if (s->view) {
 		for (int i = 0; i < s->view->label_count; i++)
 			free(s->view->labels[i]);

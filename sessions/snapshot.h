@@ -80,7 +80,7 @@ enum feature_sort { SORT_ACTIVATION, SORT_ATTRIBUTION, SORT_CHANGE, SORT_ID, SOR
 
 /* A feature's own view. */
 struct snapshot_score {
-	uint32_t id;   /* of a token or a feature */
+	uint32_t id;	/* of a token or a feature */
 	char text[120]; /* the token's piece; the feature's label */
 	float score;
 };
@@ -119,6 +119,12 @@ struct snapshot_history {
 	int steps, planned; /* made; asked for */
 	float *objective, *loss, *drift, *drift_relative, *decode_drift, *delta_norm, *cosine, *gradient,
 		*projected; /* [steps] */
+};
+
+/* A run that another was forked from. */
+struct snapshot_run {
+	int begin; /* its step 0 on the axis of the first run, which all share */
+	struct snapshot_history history;
 };
 
 struct snapshot_component {
@@ -226,7 +232,9 @@ struct snapshot {
 	bool step_live;								  /* the view follows the run */
 	double delta_norm, budget, drift, drift_relative, cosine, step_objective; /* at step_shown */
 	bool recovered;								  /* at step_shown */
-	int run_count, run_selected;						  /* forks: curves that are overlaid */
+	int run_count, run_selected;  /* with the runs that this one was forked from; it is the last */
+	struct snapshot_run *earlier; /* [run_count - 1] */
+	int run_begin;		      /* as snapshot_run.begin, of this one */
 
 	/* decomposition at step_shown */
 	bool has_decomposition, decomposition_stale;
@@ -244,5 +252,7 @@ struct snapshot {
 };
 
 void snapshot_free(struct snapshot *snapshot);
+void snapshot_history_copy(struct snapshot_history *out, const struct snapshot_history *history);
+void snapshot_history_done(struct snapshot_history *history);
 
 #endif

@@ -439,6 +439,40 @@ static void test_panes_by_key_and_mouse(void **state)
 	close_bench(&b);
 }
 
+/* The run that this one was forked from stays as a dotted line, beside a line. */
+static void test_fork_overlay(void **state)
+{
+	(void)state;
+	struct bench b;
+	open_bench(&b, SAMPLE_FINISHED, 60, 200);
+	struct snapshot *s = &b.sample.snapshot;
+	struct snapshot_run before = {.begin = 0, .history = s->history};
+	float flat[42];
+	for (int i = 0; i < 42; i++)
+		flat[i] = -2.8f;
+	before.history.objective = flat;
+	s->earlier = &before;
+	s->run_begin = 12;
+	s->run_count = 2;
+	s->run_selected = 1;
+	shows(&b, "4 recovery─ from step 12, dotted: before encoder");
+	int row = b.wb.layout.pane[PANE_RECOVERY].row, col = b.wb.layout.pane[PANE_RECOVERY].col, dotted = 0, line = 0;
+	for (; row < b.wb.layout.pane[PANE_DECOMPOSITION].row; row++)
+		for (int x = col; x < col + 50; x++) {
+			const struct cell *cell = screen_cell(&b.screen, row, x);
+			if (cell->code[0] < 0x2800 || cell->code[0] > 0x28ff)
+				continue;
+			dotted += (cell->style & STYLE_ROLE_MASK) == ROLE_NOTE;
+			line += (cell->style & STYLE_ROLE_MASK) == ROLE_RECOVERED;
+		}
+	assert_true(dotted > 5);
+	assert_true(line > 5);
+	s->earlier = NULL;
+	s->run_count = 1;
+	look(&b);
+	close_bench(&b);
+}
+
 static void test_feature_view(void **state)
 {
 	(void)state;
@@ -638,6 +672,7 @@ int main(void)
 		cmocka_unit_test(test_choices_hold_until_the_worker_follows),
 		cmocka_unit_test(test_escape_and_quit),
 		cmocka_unit_test(test_panes_by_key_and_mouse),
+		cmocka_unit_test(test_fork_overlay),
 		cmocka_unit_test(test_feature_view),
 		cmocka_unit_test(test_filter),
 		cmocka_unit_test(test_random_keys),

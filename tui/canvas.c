@@ -429,3 +429,32 @@ void canvas_curve(const struct canvas *c, struct rect r, unsigned style, const d
 		}
 	}
 }
+
+/* The dots of a cell that is braille already. */
+static uint32_t dots_at(const struct canvas *c, int row, int col)
+{
+	const struct cell *cell = screen_cell(c->screen, c->row + row, c->col + col);
+	uint32_t code = cell ? cell->code[0] : 0;
+	return code >= 0x2800 && code <= 0x28FF ? code - 0x2800 : 0;
+}
+
+void canvas_trace(const struct canvas *c, struct rect r, unsigned style, const double *values, size_t count,
+		  size_t total, double low, double high, bool dotted)
+{
+	if (count == 0 || rect_empty(r))
+		return;
+	if (total < count)
+		total = count;
+	int dots = 2 * r.cols;
+	for (int x = 0; x < dots; x += dotted ? 2 : 1) {
+		int level = curve_level(curve_value(values, count, total, x, dots), low, high, 4 * r.rows);
+		if (level == 0)
+			continue;
+		int row = r.row + r.rows - 1 - (level - 1) / 4, col = r.col + x / 2;
+		uint32_t dot = braille_column((level - 1) % 4 + 1, x % 2) ^ braille_column((level - 1) % 4, x % 2);
+		if (c->screen->ascii)
+			canvas_put(c, row, col, style, dotted ? '.' : '*');
+		else
+			canvas_put(c, row, col, style, 0x2800 + (dots_at(c, row, col) | dot));
+	}
+}

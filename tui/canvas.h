@@ -118,4 +118,9 @@ void canvas_bar_signed(const struct canvas *c, int row, int col, int columns, un
 void canvas_curve(const struct canvas *c, struct rect where, unsigned style, const double *values, size_t count,
 		  size_t total, double low, double high);
 
+/* The same as a line of dots without a floor, put over what is there: where it meets other
+ * curves their dots stay. `dotted`: every other one is left out. */
+void canvas_trace(const struct canvas *c, struct rect where, unsigned style, const double *values, size_t count,
+		  size_t total, double low, double high, bool dotted);
+
 #endif

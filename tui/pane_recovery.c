@@ -10,17 +10,19 @@
 
 static void title(const struct workbench *wb, struct strbuf *out)
 {
-	strbuf_add_string(out, wb->s->settings);
-	if (wb->s->run_count > 1)
-		strbuf_printf(out, " run %d of %d", wb->s->run_selected + 1, wb->s->run_count);
+	const struct snapshot *s = wb->s;
+	if (s->run_count > 1)
+		strbuf_printf(out, "from step %d, dotted: before ", s->run_begin - s->earlier[s->run_count - 2].begin);
+	strbuf_add_string(out, s->settings);
 }
+
+enum metric { METRIC_OBJECTIVE, METRIC_NORM, METRIC_DRIFT, METRIC_COSINE, METRIC_COUNT };
 
 struct curve {
 	const char *name;
-	const float *values;
+	enum metric metric;
 	double shown; /* at the step shown */
 	bool from_zero;
-	const char *suffix;
 	char limit[FORMAT_SIZE + 4]; /* " / 20" */
 };
 
@@ -36,54 +38,101 @@ static int curves_of(struct curve *out, const struct snapshot *s, int step)
 	const struct snapshot_history *h = &s->history;
 	bool same = step == s->step_shown && s->state[STATE_RECOVERED].known;
 	int count = 0;
-	out[count++] = (struct curve){
-		"J",   h->objective, at_step(h->objective, h->steps, step, same ? s->step_objective : NAN),
-		false, "",	     ""};
-	out[count] = (struct curve){
-		"‖δ‖", h->delta_norm, at_step(h->delta_norm, h->steps, step, same ? s->delta_norm : NAN), true, "", ""};
+	out[count++] = (struct curve){"J", METRIC_OBJECTIVE,
+				      at_step(h->objective, h->steps, step, same ? s->step_objective : NAN), false, ""};
+	out[count] = (struct curve){"‖δ‖", METRIC_NORM,
+				    at_step(h->delta_norm, h->steps, step, same ? s->delta_norm : NAN), true, ""};
 	if (s->budget > 0)
 		snprintf(out[count].limit, sizeof out[count].limit, "/%.4g", s->budget);
 	count++;
-	out[count++] = (struct curve){"drift", h->drift, at_step(h->drift, h->steps, step, same ? s->drift : NAN),
-				      true,    "",	 ""};
-	out[count++] = (struct curve){"cos", h->cosine, at_step(h->cosine, h->steps, step, same ? s->cosine : NAN),
-				      true,  "",	""};
+	out[count++] = (struct curve){"drift", METRIC_DRIFT, at_step(h->drift, h->steps, step, same ? s->drift : NAN),
+				      true, ""};
+	out[count++] = (struct curve){"cos", METRIC_COSINE, at_step(h->cosine, h->steps, step, same ? s->cosine : NAN),
+				      true, ""};
 	return count;
+}
+
+/* A run's values on the axis of the first run, where it begins at step `begin`. */
+static double *on_axis(const float *values, int begin, int steps)
+{
+	double *out = mem_alloc((size_t)(begin + steps) + 1, sizeof *out);
+	for (int i = 0; i < begin + steps; i++)
+		out[i] = i >= begin && values ? (double)values[i - begin] : NAN;
+	return out;
+}
+
+/* Where the axis ends: a start of a long run fills a quarter rather than a dot. */
+static int axis_end(const struct snapshot *s)
+{
+	int steps = s->run_begin + s->history.steps, planned = s->run_begin + s->history.planned;
+	planned = planned < steps ? steps : planned > 4 * steps ? 4 * steps : planned;
+	for (int i = 0; i + 1 < s->run_count; i++) {
+		int end = s->earlier[i].begin + s->earlier[i].history.steps;
+		planned = planned < end ? end : planned;
+	}
+	return planned;
+}
+
+static const float *series_of(const struct snapshot_history *h, enum metric metric)
+{
+	const float *const series[METRIC_COUNT] = {h->objective, h->delta_norm, h->drift, h->cosine};
+	return series[metric];
+}
+
+static void widen(double *low, double *high, const float *values, int steps)
+{
+	for (int i = 0; values && i < steps; i++)
+		if (isfinite(values[i])) {
+			*low = fmin(*low, (double)values[i]);
+			*high = fmax(*high, (double)values[i]);
+		}
+}
+
+/* Earlier runs are dotted lines, and then the current one is a line too: filled, it would
+ * hide them. */
+static void draw_runs(const struct snapshot *s, const struct canvas *c, struct rect box, const struct curve *curve,
+		      double low, double high)
+{
+	int end = axis_end(s), steps = s->run_begin + s->history.steps;
+	double *values = on_axis(series_of(&s->history, curve->metric), s->run_begin, s->history.steps);
+	for (int i = 0; i + 1 < s->run_count; i++) {
+		const struct snapshot_run *run = &s->earlier[i];
+		int count = run->begin + run->history.steps;
+		double *before = on_axis(series_of(&run->history, curve->metric), run->begin, run->history.steps);
+		canvas_trace(c, box, ROLE_NOTE, before, (size_t)count, (size_t)end, low, high, true);
+		free(before);
+	}
+	if (s->run_count > 1)
+		canvas_trace(c, box, ROLE_RECOVERED, values, (size_t)steps, (size_t)end, low, high, false);
+	else
+		canvas_curve(c, box, ROLE_RECOVERED, values, (size_t)steps, (size_t)end, low, high);
+	free(values);
 }
 
 static void draw_curve(const struct snapshot *s, const struct canvas *c, struct rect r, const struct curve *curve)
 {
-	int steps = s->history.steps, planned = s->history.planned > steps ? s->history.planned : steps;
-	if (planned > 4 * steps) /* a start of a long run fills a quarter rather than a dot */
-		planned = 4 * steps;
 	int name_cols = 6, value_cols = curve->limit[0] ? 11 : 6;
 	char value[FORMAT_SIZE], low_text[FORMAT_SIZE], high_text[FORMAT_SIZE];
-	double *values = mem_alloc((size_t)steps + 1, sizeof *values), low = INFINITY, high = -INFINITY;
-	for (int i = 0; i < steps; i++) {
-		values[i] = curve->values ? (double)curve->values[i] : NAN;
-		if (isfinite(values[i])) {
-			low = fmin(low, values[i]);
-			high = fmax(high, values[i]);
-		}
-	}
+	double low = INFINITY, high = -INFINITY;
+	widen(&low, &high, series_of(&s->history, curve->metric), s->history.steps);
+	for (int i = 0; i + 1 < s->run_count; i++)
+		widen(&low, &high, series_of(&s->earlier[i].history, curve->metric), s->earlier[i].history.steps);
 	if (curve->from_zero)
 		low = fmin(low, 0);
 	int bottom = r.row + r.rows - 1;
 	canvas_field(c, bottom, r.col, name_cols, ROLE_NOTE, curve->name);
 	struct rect box = {r.row, r.col + name_cols, r.rows, r.cols - name_cols - value_cols - 1};
-	if (isfinite(low))
-		canvas_curve(c, box, ROLE_RECOVERED, values, (size_t)steps, (size_t)planned, low,
-			     high > low ? high : low + 1);
-	if (r.rows > 1 && isfinite(low)) { /* the scale */
+	if (isfinite(high))
+		draw_runs(s, c, box, curve, low, high > low ? high : low + 1);
+	if (r.rows > 1 && isfinite(high)) { /* the scale */
 		canvas_field(c, r.row, r.col, name_cols, ROLE_NOTE, format_number(high_text, high));
 		canvas_field(c, bottom, r.col, name_cols, ROLE_NOTE, format_number(low_text, low));
 		canvas_field(c, r.row + (r.rows - 1) / 2 + (r.rows == 2), r.col, name_cols, ROLE_TEXT, curve->name);
 	}
 	int col = canvas_text(c, bottom, r.col + r.cols - value_cols, ROLE_RECOVERED,
-			      strcmp(curve->name, "J") == 0 ? format_signed(value, curve->shown)
-							    : format_number(value, curve->shown));
+			      curve->metric == METRIC_OBJECTIVE ? format_signed(value, curve->shown)
+								: format_number(value, curve->shown));
 	canvas_text(c, bottom, col, ROLE_NOTE, curve->limit);
-	free(values);
 }
 
 static void draw_scrub(const struct workbench *wb, const struct canvas *c, int row, int cols)

@@ -1,0 +1,202 @@
+/* The desk on the built-in model, driven by commands as the screens send them. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compute/base/mem.h"
+#include "sessions/desk.h"
+#include "tests/scratch.h"
+
+static struct desk *open_desk(void)
+{
+	static char *journal;
+	struct error error = {0};
+	struct desk *desk = mem_alloc(1, sizeof *desk);
+	free(journal);
+	journal = scratch_path("desk/run.jsonl");
+	char *cache = scratch_path("desk-cache/none");
+	cache[strlen(cache) - strlen("/none")] = '\0';
+	setenv("XDG_CACHE_HOME", cache, 1);
+	free(cache);
+	setenv("REBOUND_DATA", "models/demo", 0);
+	struct worker_options options = {.journal = journal};
+	if (desk_open(desk, &options, &error))
+		fail_msg("%s", error.text);
+	return desk;
+}
+
+static void close_desk(struct desk *desk)
+{
+	desk_close(desk);
+	free(desk);
+}
+
+static void send(struct desk *desk, enum command_kind kind, int64_t number, const char *text)
+{
+	struct command command = {.kind = kind, .number = number};
+	uint64_t before = desk->error_serial;
+	snprintf(command.text, sizeof command.text, "%s", text);
+	desk_command(desk, &command);
+	if (desk->error_serial != before)
+		fail_msg("command %d: %s", (int)kind, desk->error.text);
+}
+
+static void finish_run(struct desk *desk)
+{
+	while (desk->run.running)
+		desk_run_slice(desk);
+	assert_true(desk->run.finished);
+}
+
+static void recovered(struct desk *desk)
+{
+	send(desk, COMMAND_SELECT_PROMPT, 0, "");
+	send(desk, COMMAND_SETTING, 0, "steps=20");
+	send(desk, COMMAND_CLAMP_TOP, 8, "");
+	send(desk, COMMAND_RUN, 0, "");
+	finish_run(desk);
+}
+
+/* A fork begins where the step shown was, also if more rows are perturbed from then on, and
+ * the curves it left are there to compare. */
+static void test_fork(void **state)
+{
+	(void)state;
+	static const char *const positions[] = {"last", "9,11,last", "4"};
+	for (size_t i = 0; i < ARRAY_LEN(positions); i++) {
+		struct desk *desk = open_desk();
+		recovered(desk);
+		int64_t last = (int64_t)desk->session->prompt.count - 1;
+		char at[32];
+		snprintf(at, sizeof at, "%s", positions[i]);
+		if (strstr(at, ",last"))
+			snprintf(at, sizeof at, "9,11,%lld", (long long)last);
+		send(desk, COMMAND_SCRUB, 13, "");
+		struct snapshot *before = desk_snapshot(desk);
+		assert_int_equal(before->step_shown, 13);
+		assert_int_equal(before->run_count, 1);
+		send(desk, COMMAND_DELTA_POSITIONS, 0, at);
+		send(desk, COMMAND_FORK, 0, "");
+		struct snapshot *fork = desk_snapshot(desk);
+		assert_int_equal(fork->run_count, 2);
+		assert_int_equal(fork->run_begin, 13);
+		assert_int_equal(fork->earlier[0].begin, 0);
+		assert_int_equal(fork->earlier[0].history.steps, 20);
+		assert_memory_equal(fork->earlier[0].history.objective, before->history.objective, 20 * sizeof(float));
+		assert_memory_equal(fork->earlier[0].history.drift, before->history.drift, 20 * sizeof(float));
+		if (i < 2) /* the perturbed position is still there */
+			assert_true(fabs(fork->step_objective - before->step_objective) < 1e-4);
+		else
+			assert_true(fabs(fork->delta_norm) < 1e-12);
+		snapshot_free(fork);
+		finish_run(desk);
+		send(desk, COMMAND_SCRUB, 5, "");
+		send(desk, COMMAND_FORK, 0, "");
+		fork = desk_snapshot(desk);
+		assert_int_equal(fork->run_count, 3);
+		assert_int_equal(fork->run_begin, 18);
+		assert_int_equal(fork->earlier[1].begin, 13);
+		snapshot_free(fork);
+		finish_run(desk);
+		send(desk, COMMAND_RUN, 0, ""); /* a run of its own forgets them */
+		fork = desk_snapshot(desk);
+		assert_int_equal(fork->run_count, 1);
+		snapshot_free(fork);
+		snapshot_free(before);
+		close_desk(desk);
+	}
+}
+
+/* Esc while steps are in flight: what was reached is what is shown. */
+static void test_pause(void **state)
+{
+	(void)state;
+	struct desk *desk = open_desk();
+	send(desk, COMMAND_SELECT_PROMPT, 0, "");
+	send(desk, COMMAND_CLAMP_TOP, 8, "");
+	send(desk, COMMAND_RUN, 0, "");
+	desk_run_slice(desk);
+	int64_t steps = recovery_steps(desk->run.recovery);
+	struct error error;
+	assert_true(steps < recovery_planned(desk->run.recovery));
+	/* Steps beyond the one that is shown, as if the flag had been set in the middle. */
+	assert_int_equal(recovery_advance(desk->run.recovery, 1, &error), STATUS_OK);
+	atomic_store(&desk->cancel, true);
+	desk_run_slice(desk);
+	assert_false(atomic_load(&desk->cancel));
+	assert_false(desk->run.running);
+	assert_true(desk->run.paused);
+	assert_int_equal(desk->run.shown, steps + 1);
+	assert_true(desk->run.evaluated);
+	char *expected = mem_printf("the recovery is paused at step %lld; r goes on", (long long)steps + 1);
+	assert_string_equal(desk->notice, expected);
+	free(expected);
+	close_desk(desk);
+}
+
+/* A feature's view follows the clamps, the prompts and the run. */
+static void test_view(void **state)
+{
+	(void)state;
+	struct desk *desk = open_desk();
+	recovered(desk);
+	uint32_t feature = desk->rules[0].rule.feature;
+	send(desk, COMMAND_FEATURE, feature, "");
+	struct snapshot *s = desk_snapshot(desk);
+	assert_non_null(s->view);
+	assert_int_equal(s->view->feature, feature);
+	assert_int_equal(s->view->token_count, (int)desk->session->prompt.count);
+	size_t last = desk->session->prompt.count - 1;
+	assert_true(fabsf(s->view->along[STATE_BASE][last] - desk->z_base[feature]) < 1e-4f);
+	assert_true(fabsf(s->view->along[STATE_CLAMPED][last] - desk->z_clamped[feature]) < 1e-4f);
+	assert_true(fabsf(s->view->along[STATE_RECOVERED][last] - desk->z_recovered[feature]) < 1e-4f);
+	assert_true(s->view->reading);
+	assert_int_equal(s->job, JOB_USAGE);
+	snapshot_free(s);
+	for (int i = 0; i < 3; i++)
+		desk_usage_next(desk);
+	atomic_store(&desk->cancel, true);
+	assert_false(desk_usage_next(desk));
+	assert_false(atomic_load(&desk->cancel));
+	send(desk, COMMAND_CLEAR_CLAMPS, 0, "");
+	s = desk_snapshot(desk);
+	assert_int_equal(s->view->prompts_done, 3);
+	assert_false(s->view->reading);
+	assert_null(s->view->along[STATE_CLAMPED]);
+	assert_null(s->view->along[STATE_RECOVERED]);
+	snapshot_free(s);
+	send(desk, COMMAND_FEATURE, feature + 1, ""); /* not begun again on its own */
+	assert_false(desk->view.reading);
+	send(desk, COMMAND_USAGE, 0, "");
+	assert_true(desk->view.reading);
+	send(desk, COMMAND_ADD_PROMPT, 0, "One more of mine"); /* another set: counted anew */
+	assert_false(desk->view.reading);
+	send(desk, COMMAND_USAGE, 0, "");
+	s = desk_snapshot(desk);
+	assert_int_equal(s->view->prompts_done, 0);
+	assert_int_equal(s->view->token_count, (int)desk->session->prompt.count);
+	snapshot_free(s);
+	send(desk, COMMAND_FEATURE, -1, "");
+	s = desk_snapshot(desk);
+	assert_null(s->view);
+	snapshot_free(s);
+	close_desk(desk);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_fork),
+		cmocka_unit_test(test_pause),
+		cmocka_unit_test(test_view),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
