@@ -410,7 +410,8 @@ static void record_texel_kernel(const struct job *job, struct block block, struc
 	bool half = job->w.dtype != DTYPE_F32;
 	enum linear_kernel kernel = job->choice.kernel;
 	uint32_t tile = tile_of(job->y.rows), shift, none;
-	int w_rows = job->choice.w_rows ? job->choice.w_rows : 2;
+	/* The reads of a short row end before the prefetcher has caught up: more rows at once. */
+	int w_rows = job->choice.w_rows ? job->choice.w_rows : half && tile == 1 && job->k <= 2048 ? 4 : 2;
 	if (kernel == LINEAR_COLUMNS && half && tile > 4)
 		tile = 4; /* sums in registers: eight columns a lane */
 	d.bindings[1] = ops_read_shifted(job->info, job->x,

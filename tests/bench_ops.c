@@ -6,7 +6,6 @@
  * Each row is recorded `turns` times over different weights, so many that they exceed
  * the CPU's cache, and submitted as one; the times are medians of several submissions,
  * taken in turns with the reading kernel, for on a shared machine the rate changes. */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +13,7 @@
 
 #include "compute/base/mem.h"
 #include "compute/ops_linear.h"
+#include "tests/read_floor.h"
 
 enum { MAX_TURNS = 64, ROUNDS = 9 };
 static const double working_set = 200e6; /* bytes */
@@ -34,19 +34,7 @@ struct row {
 };
 
 static struct device *device;
-
-static void stop(const struct error *error)
-{
-	fprintf(stderr, "%s\n", error->text);
-	exit(1);
-}
-
-static double now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+static struct read_floor *read_floor;
 
 /* Processor time of the last run_once, all threads. */
 static double processor_time;
@@ -62,67 +50,11 @@ static double run_once(struct recorder *rec)
 {
 	struct error error;
 	uint64_t ticket;
-	double start = now(), processor_start = processor_now();
+	double start = bench_now(), processor_start = processor_now();
 	if (recorder_submit(rec, &ticket, &error) || device_wait(device, ticket, &error))
-		stop(&error);
+		bench_stop(&error);
 	processor_time = processor_now() - processor_start;
-	return now() - start;
-}
-
-static int ascending(const void *a, const void *b)
-{
-	double d = *(const double *)a - *(const double *)b;
-	return (d > 0) - (d < 0);
-}
-
-static double median(double *values, int n)
-{
-	qsort(values, (size_t)n, sizeof *values, ascending);
-	return values[n / 2];
-}
-
-/* ---- the kernel that only reads ---- */
-
-enum { READ_COUNT = 256 };
-static struct arena *read_arena;
-static struct tensor read_data, read_sums;
-static struct recorder *read_recorder;
-
-static void read_setup(void)
-{
-	struct error error;
-	uint64_t bytes = device_get_info(device)->max_texel_elements * 16;
-	if (bytes > (uint64_t)working_set)
-		bytes = (uint64_t)working_set;
-	int64_t lanes = device_get_info(device)->subgroup_size;
-	if (lanes < 1 || lanes > 64)
-		lanes = 64;
-	int64_t groups = (int64_t)(bytes / ((uint64_t)lanes * READ_COUNT * 16));
-	if (groups > 65535)
-		groups = 65535;
-	read_arena = arena_create(device, BUFFER_DEVICE, "bench");
-	arena_add(read_arena, &read_data, DTYPE_F32, groups * READ_COUNT * lanes, 4);
-	arena_add(read_arena, &read_sums, DTYPE_F32, groups, lanes);
-	if (arena_allocate(read_arena, &error))
-		stop(&error);
-	read_recorder = recorder_create(device, "bench");
-	recorder_begin(read_recorder);
-	record_fill(read_recorder, read_data, 0);
-	if (recorder_run(read_recorder, &error))
-		stop(&error);
-	recorder_begin(read_recorder);
-	struct dispatch d = {
-		.kernel = "bench_read",
-		.constants = {(uint32_t)lanes, READ_COUNT},
-		.constant_count = 2,
-		.bindings = {{read_sums, BINDING_WRITE, BINDING_STORAGE},
-			     {read_data, BINDING_READ, BINDING_TEXEL_RGBA32F}},
-		.binding_count = 2,
-		.groups = {(uint32_t)groups},
-	};
-	record_dispatch(read_recorder, &d);
-	if (recorder_run(read_recorder, &error))
-		stop(&error);
+	return bench_now() - start;
 }
 
 /* ---- running a row ---- */
@@ -144,7 +76,7 @@ static void fill_random(struct tensor t)
 		}
 	}
 	if (tensor_write(t, data, &error))
-		stop(&error);
+		bench_stop(&error);
 	free(data);
 }
 
@@ -161,16 +93,16 @@ static void run_row(struct row *row)
 	for (int i = 0; i < row->turns; i++)
 		row->record(row, rec, i);
 	if (recorder_run(rec, &error))
-		stop(&error);
-	double times[ROUNDS], floors[ROUNDS], processor[ROUNDS];
+		bench_stop(&error);
+	double times[ROUNDS], rates[ROUNDS], processor[ROUNDS];
 	for (int i = 0; i < ROUNDS; i++) {
-		floors[i] = run_once(read_recorder) / (double)tensor_bytes(read_data);
+		rates[i] = read_floor_rate(read_floor);
 		times[i] = run_once(rec) / row->turns;
 		processor[i] = processor_time / row->turns;
 	}
-	double time = median(times, ROUNDS), rate = 1 / median(floors, ROUNDS), floor = row->bytes / rate;
+	double time = bench_median(times, ROUNDS), rate = bench_median(rates, ROUNDS), floor = row->bytes / rate;
 	printf("%-44s %9.3f %9.3f %9.3f %7.2f %8.1f %8.1f %8.1f %6.1f\n", row->name, time * 1e3, times[0] * 1e3,
-	       median(processor, ROUNDS) * 1e3, time / floor, row->bytes / time * 1e-9, rate * 1e-9,
+	       bench_median(processor, ROUNDS) * 1e3, time / floor, row->bytes / time * 1e-9, rate * 1e-9,
 	       row->flops / time * 1e-9, (double)recorder_get_counts(rec).dispatches / row->turns);
 	fflush(stdout);
 	recorder_destroy(&rec);
@@ -190,14 +122,14 @@ static void linear_setup(struct row *row, struct arena *arena)
 	arena_add(arena, &row->a, DTYPE_F32, 1, row->k);
 	arena_add(arena, &row->b, DTYPE_F32, 1, row->n);
 	if (arena_allocate(arena, &error))
-		stop(&error);
+		bench_stop(&error);
 	fill_random(row->w[0]);
 	struct recorder *rec = recorder_create(device, "bench");
 	recorder_begin(rec);
 	for (int i = 1; i < row->turns; i++)
 		record_copy_tensor(rec, row->w[i], row->w[0]);
 	if (recorder_run(rec, &error))
-		stop(&error);
+		bench_stop(&error);
 	recorder_destroy(&rec);
 	fill_random(row->x);
 	fill_random(row->a);
@@ -257,10 +189,10 @@ int main(int argc, char **argv)
 {
 	struct error error;
 	if (device_create(&device, &(struct device_options){0}, &error))
-		stop(&error);
+		bench_stop(&error);
 	const struct device_info *info = device_get_info(device);
 	printf("%s, %s\n", info->name, info->driver);
-	read_setup();
+	read_floor = read_floor_open(device);
 	printf("%-44s %9s %9s %9s %7s %8s %8s %8s %6s\n", "row (linear: y columns x inner)", "ms", "best ms", "cpu ms",
 	       "/floor", "GB/s", "read", "GFLOP/s", "disp.");
 	static const int64_t shapes[][2] = {{768, 768}, {2304, 768}, {3072, 768}, {768, 3072}};
@@ -288,8 +220,7 @@ int main(int argc, char **argv)
 		if (wanted(row.name, argc, argv))
 			run_row(&row);
 	}
-	recorder_destroy(&read_recorder);
-	arena_destroy(&read_arena);
+	read_floor_close(&read_floor);
 	device_destroy(&device);
 	return 0;
 }
