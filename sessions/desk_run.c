@@ -34,8 +34,8 @@ static void open_journal(struct desk *desk, const float *start)
 	if (status == STATUS_OK)
 		status = record_write_session(run->journal, session, command, &error);
 	if (status == STATUS_OK)
-		status =
-			record_write_setup(run->journal, session, start, recovery_rows(run->recovery), "start", NULL, &error);
+		status = record_write_setup(run->journal, session, start, recovery_rows(run->recovery), "start", NULL,
+					    &error);
 	if (status == STATUS_OK)
 		status = record_write_state(run->journal, session, &desk->base, &error);
 	if (status == STATUS_OK)

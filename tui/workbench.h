@@ -84,7 +84,7 @@ struct workbench {
 		int layer;
 		uint32_t feature;
 		int top, rows, visible; /* first row seen; all rows and those seen, of the last drawing */
-	} view; /* a feature's own, over the panes */
+	} view;				/* a feature's own, over the panes */
 
 	struct popup popup;
 	bool popup_quits; /* it asks whether to quit */
