@@ -81,7 +81,7 @@ static enum status run_workbench(const struct options *o, struct error *error)
 	status = worker_start(&worker, &worker_options, error);
 	if (status)
 		return status;
-	status = workbench_run(worker, &term, error);
+	status = workbench_run(worker, &term, !o->no_hints, error);
 	worker_stop(&worker);
 	return status;
 }

@@ -116,8 +116,9 @@ void workbench_draw(struct workbench *wb, struct screen *screen, int64_t now_ms)
 int workbench_idle_ms(const struct workbench *wb);
 
 /* The screens on a running worker, until the user quits. The terminal is opened and
- * closed here. Returns the worker's failure if it ended by one. */
-enum status WARN_UNUSED workbench_run(struct worker *worker, const struct term_options *options, struct error *error);
+ * closed here; `hints`: whether the footer begins with next steps. Returns the worker's failure if it ended by one. */
+enum status WARN_UNUSED workbench_run(struct worker *worker, const struct term_options *options, bool hints,
+				      struct error *error);
 
 /* ---- between the files of the workbench ---- */
 

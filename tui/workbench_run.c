@@ -65,7 +65,7 @@ static bool finished(void *context)
 	return ((struct run *)context)->wb.finished;
 }
 
-enum status workbench_run(struct worker *worker, const struct term_options *options, struct error *error)
+enum status workbench_run(struct worker *worker, const struct term_options *options, bool hints, struct error *error)
 {
 	struct run run = {.worker = worker};
 	struct form_field settings[FORM_FIELDS_MAX];
@@ -88,6 +88,7 @@ enum status workbench_run(struct worker *worker, const struct term_options *opti
 		return status;
 	run.snapshot = worker_acquire(worker);
 	workbench_init(&run.wb, &backend, run.snapshot, loop_now_ms());
+	run.wb.hints = hints;
 	loop_run(&client);
 	term_close();
 	workbench_done(&run.wb);
