@@ -5,9 +5,6 @@ set -eu
 cd "$(dirname "$0")/.."
 manual=$(sed 's/\\-/-/g' tui/rebound.1)
 
-# Settings that this version refuses (the cross-layer method) are not offered.
-refused='probes drift-probe corrections correction-lr checkpoint drift-threshold probes-file'
-
 first_strings() { # of the rows {"name", ...} in the table that starts with the line $2 of file $1
 	awk -v start="$2" 'index($0, start) { inside = 1; next } inside && /^};/ { exit }
 		inside && match($0, /^\t\{"[a-z-]+"/) { print substr($0, RSTART + 3, RLENGTH - 4) }' "$1"
@@ -25,7 +22,6 @@ missing() {
 	status=1
 }
 for word in $commands $(for option in $options; do echo "--$option"; done); do
-	case " $refused " in *" ${word#--} "*) continue ;; esac
 	echo "$manual" | grep -qE -e "(^|[^a-z-])$word([^a-z-]|\$)" || missing tui/rebound.1 "$word"
 	for file in tui/completion/rebound.bash tui/completion/_rebound; do
 		grep -qE -e "(^|[^a-z-])$word([^a-z-]|\$)" $file || missing $file "$word"

@@ -25,6 +25,7 @@ _rebound_options() {
 	recover)
 		echo "$input $clamp --objective --delta-layers --delta-positions --project --project-what --order
 			--steps --lr --budget --ridge --lambda-act --lambda-decode --lambda-delta --act-loss
+			--probes --drift-probe --probes-file --corrections --correction-lr --checkpoint --drift-threshold
 			--answer-token-limit --answer-prefix-token-limit --answer-prefix-token-weight
 			--out --save-delta --save-state --stages --anchor --target --max-new --judge-lists $common"
 		;;
@@ -47,7 +48,8 @@ _rebound_values() {
 	--error) echo 'keep drop' ;;
 	--method) echo 'attribution sparsity difference probe' ;;
 	--delta-positions) echo 'last answer' ;;
-	--project) echo 'none encoder' ;;
+	--project) echo 'none encoder jacobian' ;;
+	--checkpoint) echo 'final drift_constrained penalty_score' ;;
 	--project-what) echo 'gradient delta both' ;;
 	--order) echo 'clamp-delta delta-clamp' ;;
 	--act-loss) echo 'raw_mse relative_mse relative_l2 l2' ;;
