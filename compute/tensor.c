@@ -116,6 +116,10 @@ enum status buffer_create(struct buffer **out, struct device *device, uint64_t b
 		result = vkMapMemory(device->handle, buffer->memory, 0, VK_WHOLE_SIZE, 0, &buffer->mapped);
 	if (result)
 		goto fail;
+	/* With the validation layer on, what is read before it was written shows: every float
+	 * of new memory is a NaN. */
+	if (device->validation && buffer->mapped)
+		memset(buffer->mapped, 0xFF, bytes);
 	*out = buffer;
 	return STATUS_OK;
 fail:

@@ -33,7 +33,7 @@ enum buffer_kind {
 };
 
 /* `name` (copied) shows in errors: "cannot allocate 'key cache' (3.1 GB): ...".
- * Contents are undefined. */
+ * Contents are undefined (NaN on a device with validation, where the host can write them). */
 enum status WARN_UNUSED buffer_create(struct buffer **out, struct device *device, uint64_t bytes, enum buffer_kind kind,
 				      const char *name, struct error *error);
 /* Uses [data, data + bytes) of the host in place, read-only, where the device allows

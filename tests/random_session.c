@@ -149,7 +149,7 @@ enum status random_session_open(struct session **out, const struct random_shape 
 	session->clamp_positions.rule = POSITIONS_ALL;
 	session->error_alpha = 1;
 	settings_init(&session->settings);
-	struct device_options options = {0};
+	struct device_options options = {.validation = getenv("REBOUND_VALIDATION") != NULL};
 	enum status status = device_create(&session->device, &options, error);
 	session->model.device = session->device;
 	describe(&session->model.arch, shape);

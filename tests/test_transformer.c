@@ -61,6 +61,18 @@ static bool long_rope(const struct arch *arch, int64_t total)
 	return false;
 }
 
+/* Everything that a pass computes in is NaN beforehand: whatever it reads without having
+ * written it shows. */
+static void poison(struct tensor t)
+{
+	struct error error;
+	struct recorder *rec = recorder_create(device, "poison");
+	recorder_begin(rec);
+	record_fill(rec, (struct tensor){t.buffer, 0, 1, (int64_t)buffer_bytes(t.buffer) / 4, DTYPE_U32}, 0x7fc00000);
+	must(recorder_run(rec, &error), &error);
+	recorder_destroy(&rec);
+}
+
 static void run_open(struct run *run, const struct model *model, const int64_t *ids, int T, int64_t context,
 		     bool longer)
 {
@@ -96,6 +108,8 @@ static void run_open(struct run *run, const struct model *model, const int64_t *
 		.edit_count = n,
 	};
 	must(pass_create(&run->pass, device, &config, &error), &error);
+	poison(run->cache.k[0]);
+	poison(run->pass.logits);
 	must(pass_set_rows(&run->pass, 0, 0, &error), &error);
 	uint32_t *words = mem_alloc((size_t)T, sizeof *words);
 	for (int i = 0; i < T; i++)
