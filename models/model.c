@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "compute/base/file.h"
@@ -115,6 +116,23 @@ char *model_describe(const struct model *model)
 	double scaled = n >= 1e9 ? n / 1e9 : n >= 1e6 ? n / 1e6 : n / 1e3;
 	return mem_printf("%s %dx%d, %.3g %s parameters", arch_family_name(model->arch.family), model->arch.layers,
 			  model->arch.d, scaled, unit);
+}
+
+void model_tune_cpu_device(const char *folder)
+{
+	enum { SMALL = 16 << 20 };
+	char *builtin = NULL;
+	if (!folder && model_builtin_folder(&builtin, NULL) == STATUS_OK)
+		folder = builtin;
+	if (folder) {
+		/* A sharded model is no small one. */
+		char *path = path_join(folder, "model.safetensors");
+		struct stat info;
+		if (stat(path, &info) == 0 && info.st_size < SMALL)
+			setenv("LP_NUM_THREADS", "0", 0);
+		free(path);
+	}
+	free(builtin);
 }
 
 enum status model_builtin_folder(char **out, struct error *error)

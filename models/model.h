@@ -31,6 +31,13 @@ void model_close(struct model *model);
 /* "gpt2 4x128, 1.1 M parameters"; a new string. */
 char *model_describe(const struct model *model);
 
+/* Call before any Vulkan call, while there is one thread. Mesa's CPU device hands every
+ * dispatch to a pool of threads and waits, some 50 microseconds each; a model whose
+ * weights take less than 16 MB is several times faster without the pool, to the same bits.
+ * Sets LP_NUM_THREADS=0 for such a folder (NULL: the built-in model) unless the user has
+ * set it; other drivers don't read it. */
+void model_tune_cpu_device(const char *folder);
+
 /* The folder of the built-in model: $REBOUND_DATA, models/demo beside the program,
  * the installed one. A new string; STATUS_INVALID with the places looked at. */
 enum status WARN_UNUSED model_builtin_folder(char **out, struct error *error);

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "compute/base/mem.h"
 #include "sessions/attribute.h"
@@ -146,13 +148,27 @@ static void builtin_model(void)
 	options_close(&opened);
 }
 
+/* In a process of its own, with the driver set up as the program does for a small model. */
+static void builtin_apart(void)
+{
+	fflush(NULL);
+	pid_t child = fork();
+	if (child == 0) {
+		model_tune_cpu_device(NULL);
+		builtin_model();
+		exit(0);
+	}
+	if (child < 0 || waitpid(child, NULL, 0) < 0)
+		perror("the built-in model's rows");
+}
+
 int main(int argc, char **argv)
 {
 	const char *word = argc > 1 ? argv[1] : "";
 	/* Run from the project's root, where the built-in model is. */
 	setenv("REBOUND_DATA", "models/demo", 0);
 	if (!*word || strstr("builtin", word))
-		builtin_model();
+		builtin_apart();
 	if (!*word || strstr("gpt2-f32-16", word))
 		random_model(DTYPE_F32, 16, "gpt2-small shape, float32, T 16");
 	if (!*word || strstr("gpt2-f32-64", word))

@@ -97,6 +97,13 @@ static enum status dispatch(const struct cli *cli, struct error *error)
 		printf("rebound %s\n", REBOUND_VERSION);
 		return STATUS_OK;
 	}
+	/* What opens a session's own model, or none, is left as it is. */
+	static const char *const others[] = {"replay", "decompose", "devices", "inspect", "list", "export"};
+	bool opens = true;
+	for (size_t i = 0; o->command && i < ARRAY_LEN(others); i++)
+		opens = opens && strcmp(others[i], o->command) != 0;
+	if (opens)
+		model_tune_cpu_device(o->model);
 	if (!o->command)
 		return run_workbench(o, error);
 	const struct cli_command *command = cli_find(o->command);
