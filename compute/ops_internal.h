@@ -41,7 +41,7 @@ uint32_t ops_block(struct recorder *rec, uint64_t count, uint32_t lanes);
 
 static inline int64_t ops_div_up(int64_t a, int64_t b)
 {
-	return (a + b - 1) / b;
+	return b > 0 ? (a + b - 1) / b : 0;
 }
 
 static inline struct binding ops_read(struct tensor t)

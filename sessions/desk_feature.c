@@ -22,7 +22,8 @@ static enum status update_contexts(struct desk *desk, struct error *error)
 	const struct usage_example *e = view->usage->examples + (size_t)view->feature * USAGE_EXAMPLES;
 	enum status status = STATUS_OK;
 	for (int i = 0; i < USAGE_EXAMPLES && e[i].activation != 0 && status == STATUS_OK; i++) {
-		if (memcmp(&e[i], &view->context_of[i], sizeof e[i]) == 0)
+		const struct usage_example *of = &view->context_of[i];
+		if (e[i].prompt == of->prompt && e[i].position == of->position && e[i].activation == of->activation)
 			continue;
 		status = feature_usage_context(&view->contexts[i], desk->session, &desk->prompts.items[e[i].prompt],
 					       e[i].position, desk->options.no_bos, error);

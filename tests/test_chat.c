@@ -73,11 +73,11 @@ static void check_row(const struct chat *chat, const struct tokenizer *t, const 
 
 static void check_golden(const char *folder, const char *files, const char *name)
 {
-	struct tokenizer *t;
-	struct chat *chat;
+	struct tokenizer *t = NULL;
+	struct chat *chat = NULL;
 	struct error error = {0};
-	char *rows_path = path_join(folder, "chat.jsonl"), *text;
-	size_t n, rows = 0;
+	char *rows_path = path_join(folder, "chat.jsonl"), *text = NULL;
+	size_t n = 0, rows = 0;
 	if (tokenizer_load(&t, files, &error) || chat_load(&chat, files, t, &error) ||
 	    file_read(&text, &n, rows_path, 1 << 24, &error))
 		fail_msg("%s", error.text);
@@ -248,8 +248,8 @@ static void built_in(void **state)
 {
 	(void)state;
 	static const char folder[] = "models/demo";
-	struct tokenizer *t;
-	struct chat *chat;
+	struct tokenizer *t = NULL;
+	struct chat *chat = NULL;
 	struct error error = {0};
 	struct strbuf text = {0};
 	if (!file_exists("models/demo/tokenizer.json")) {
@@ -296,8 +296,8 @@ static void normalised_markers(void **state)
 		"\"normalizer\":{\"type\":\"NFC\"},"
 		"\"model\":{\"type\":\"BPE\",\"vocab\":{\"<\":0,\"e\":1,\">\":2,\"r\":3},\"merges\":[]}}";
 	char *path = scratch_file("normalised/tokenizer.json", json, sizeof json - 1);
-	struct tokenizer *t;
-	struct chat *chat;
+	struct tokenizer *t = NULL;
+	struct chat *chat = NULL;
 	struct error error = {0};
 	struct token_list ids = {0};
 	static const char template[] = "<e>{{ messages[0].content }}<r><e>";

@@ -108,10 +108,11 @@ static void test_degenerate(void **state)
 	char text[400];
 	for (size_t i = 0; i < 120; i++)
 		memcpy(text + 2 * i, i % 2 ? "a " : "b ", 2);
-	strcpy(text + 239, " go go go go");
+	static const char again[] = " go go go go";
+	memcpy(text + 239, again, sizeof again);
 	struct judge_verdict v = judge(built_in, text, NULL);
 	assert_false(v.findings[JUDGE_DEGENERATE].yes);
-	strcpy(text + 227, " go go go go");
+	memcpy(text + 227, again, sizeof again);
 	v = judge(built_in, text, NULL);
 	assert_true(v.findings[JUDGE_DEGENERATE].yes);
 }

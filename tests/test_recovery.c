@@ -297,15 +297,15 @@ static void golden_case(void **state)
 		skip();
 	}
 	char *path = mem_printf("%s/cases/%s/case.json", folder, name);
-	cJSON *json;
+	cJSON *json = NULL;
 	struct error error;
 	if (json_read(&json, path, (size_t)16 << 20, &error))
 		fail_msg("%s", error.text);
 	char *argv[64];
 	int argc = make_argv(json_member(json, "args"), argv);
-	struct options options;
-	struct opened opened;
-	struct experiment x;
+	struct options options = {0};
+	struct opened opened = {0};
+	struct experiment x = {0};
 	if (options_parse(&options, argc, argv, &error) ||
 	    options_open(&opened, &options, NEED_INPUT | NEED_SAES, &error))
 		fail_msg("%s: %s", name, error.text);

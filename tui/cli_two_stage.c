@@ -263,8 +263,9 @@ static cJSON *rates_json(const struct rates *r)
 						{"base_yes_clamped_no", "base_yes_clamped_yes"}};
 	cJSON_AddNumberToObject(json, "prompts", r->prompts);
 	cJSON_AddNumberToObject(json, "failed", r->failed);
-	for (int i = 0; i < 4; i++)
-		cJSON_AddNumberToObject(cells, names[i / 2][i % 2], r->cells[i / 2][i % 2]);
+	for (int base = 0; base < 2; base++)
+		for (int clamped = 0; clamped < 2; clamped++)
+			cJSON_AddNumberToObject(cells, names[base][clamped], r->cells[base][clamped]);
 	cJSON_AddNumberToObject(json, "valid_flips", r->valid);
 	add_rate(json, "non_refusal", r->recovered, r->valid);
 	add_rate(json, "base_like", r->base_like, r->valid);

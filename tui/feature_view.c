@@ -87,7 +87,7 @@ static int draw_along(const struct workbench *wb, const struct snapshot_view *v,
 	char number[FORMAT_SIZE];
 	int col = canvas_text(c, row, 1, ROLE_TITLE, "along the prompt");
 	if (f && f->clamped)
-		col = canvas_printf(c, row, col + 2, ROLE_CLAMPED, "clamped: %s", f->clamp);
+		canvas_printf(c, row, col + 2, ROLE_CLAMPED, "clamped: %s", f->clamp);
 	row++;
 	int count = v->token_count < s->token_count ? v->token_count : s->token_count, lines = 1;
 	for (int i = 0; i < STATE_COUNT; i++)
