@@ -662,6 +662,7 @@ static void test_terminal_stops_and_goes_on(void **state)
 	assert_false(harness_restored(h));
 	harness_click(h, 5, 3);
 	assert_true(harness_wait(h, ">item 4"));
+	harness_settle(h, 300); /* the click's release too has been read */
 	harness_type(h, "<C-c>");
 	assert_true(harness_wait(h, "interrupted"));
 	harness_type(h, "qy");
