@@ -407,11 +407,21 @@ void harness_type(struct harness *h, const char *keys)
 	}
 }
 
-void harness_click(struct harness *h, int row, int col)
+void harness_press(struct harness *h, int row, int col, int button)
 {
 	vterm_mouse_move(h->vterm, row, col, VTERM_MOD_NONE);
-	vterm_mouse_button(h->vterm, 1, true, VTERM_MOD_NONE);
-	vterm_mouse_button(h->vterm, 1, false, VTERM_MOD_NONE);
+	vterm_mouse_button(h->vterm, button, true, VTERM_MOD_NONE);
+}
+
+void harness_release(struct harness *h, int button)
+{
+	vterm_mouse_button(h->vterm, button, false, VTERM_MOD_NONE);
+}
+
+void harness_click(struct harness *h, int row, int col)
+{
+	harness_press(h, row, col, 1);
+	harness_release(h, 1);
 }
 
 void harness_wheel(struct harness *h, int row, int col, int direction)

@@ -31,7 +31,10 @@ void harness_stop(struct harness *h);
  * <Left> <Right> <Home> <End> <PgUp> <PgDn> <Del> <Enter> <Esc> <Tab> <S-Tab> <BS>
  * <F1> <Space> <C-a> ... <C-z> <lt> (a '<'). */
 void harness_type(struct harness *h, const char *keys);
-/* Presses and releases the left button; wheel: -1 up, 1 down. */
+/* Buttons: 1 left, 2 middle, 3 right. A click is a press and a release of the left one
+ * at once; wheel: -1 up, 1 down. */
+void harness_press(struct harness *h, int row, int col, int button);
+void harness_release(struct harness *h, int button);
 void harness_click(struct harness *h, int row, int col);
 void harness_wheel(struct harness *h, int row, int col, int direction);
 void harness_resize(struct harness *h, int rows, int cols);

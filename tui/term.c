@@ -307,7 +307,13 @@ static void start_mouse(void)
 {
 	if (term.no_mouse)
 		return;
-	mousemask(BUTTON1_PRESSED | BUTTON1_CLICKED | BUTTON4_PRESSED | BUTTON5_PRESSED, NULL);
+	/* Of an event outside the mask wget_wch says nothing and reads on, and that read waits
+	 * for the next key even under nodelay: so ask for every press and release. Double
+	 * clicks are left out, or two quick clicks would merge. */
+	mmask_t mask = BUTTON1_CLICKED;
+	for (int button = 1; button <= 5; button++)
+		mask |= NCURSES_MOUSE_MASK(button, NCURSES_BUTTON_PRESSED | NCURSES_BUTTON_RELEASED);
+	mousemask(mask, NULL);
 	mouseinterval(0);
 }
 
