@@ -11,10 +11,10 @@
 #include <cmocka.h>
 #include <zlib.h>
 
-#include "compute/base/json.h"
 #include "compute/base/mem.h"
 #include "compute/base/text.h"
 #include "models/pickle.h"
+#include "tests/golden_saes.h"
 #include "tests/scratch.h"
 
 /* Bytes of a string literal, NULs included. */
@@ -254,37 +254,20 @@ static void test_golden(void **state)
 	free(path);
 }
 
+static void check_bad(const struct golden_bad *bad)
+{
+	struct torch_file *file;
+	struct error error;
+	if (torch_file_open(&file, bad->path, &error) != STATUS_INVALID)
+		fail_msg("accepted: %s", bad->name);
+	assert_true(scratch_says(error.text, bad->kind));
+	assert_true(scratch_says(error.text, bad->path));
+}
+
 static void test_golden_bad(void **state)
 {
 	(void)state;
-	char *list = scratch_golden("saes/bad/bad.json");
-	if (!list) {
-		print_message("the golden SAEs are not there\n");
-		skip();
-	}
-	cJSON *cases;
-	struct error error;
-	assert_int_equal(json_read(&cases, list, 1 << 20, &error), STATUS_OK);
-	int seen = 0;
-	const cJSON *one;
-	cJSON_ArrayForEach(one, cases)
-	{
-		if (strcmp(json_member(one, "loader")->valuestring, "torch pickle") != 0)
-			continue;
-		char *name = mem_printf("saes/bad/%s", json_member(one, "file")->valuestring);
-		char *path = scratch_golden(name);
-		struct torch_file *file;
-		if (torch_file_open(&file, path, &error) != STATUS_INVALID)
-			fail_msg("accepted: %s", name);
-		assert_true(scratch_says(error.text, json_member(one, "error")->valuestring));
-		assert_true(scratch_says(error.text, path));
-		seen++;
-		free(path);
-		free(name);
-	}
-	assert_true(seen >= 8);
-	cJSON_Delete(cases);
-	free(list);
+	assert_true(golden_saes_each_bad("torch pickle", check_bad) >= 8);
 }
 
 int main(void)

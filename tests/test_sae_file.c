@@ -16,6 +16,7 @@
 #include "compute/base/text.h"
 #include "models/npy.h"
 #include "models/sae_reference.h"
+#include "tests/golden_saes.h"
 #include "tests/scratch.h"
 
 /* ---- golden folders ---- */
@@ -201,70 +202,35 @@ static void check_folder(const char *name, const char *folder)
 static void test_golden(void **state)
 {
 	(void)state;
-	char *list = scratch_golden("saes/index.json");
-	if (!list) {
-		print_message("the golden SAEs are not there\n");
-		skip();
-	}
-	cJSON *index;
-	struct error error;
-	assert_int_equal(json_read(&index, list, 1 << 20, &error), STATUS_OK);
-	const cJSON *one;
-	cJSON_ArrayForEach(one, index)
-	{
-		const char *name = json_member(one, "name")->valuestring;
-		char *relative = mem_printf("saes/%s", name), *folder = scratch_golden(relative);
-		check_folder(name, folder);
-		free(relative);
-		free(folder);
-	}
-	assert_true(cJSON_GetArraySize(index) >= 43);
-	cJSON_Delete(index);
-	free(list);
+	assert_true(golden_saes_each(check_folder) >= 43);
 }
 
 /* ---- malformed files ---- */
 
+static void check_bad(const struct golden_bad *bad)
+{
+	struct sae_spec spec;
+	struct error error;
+	enum status status = sae_file_open(&spec, bad->path, NULL, &error);
+	bool at_load = status == STATUS_OK;
+	if (at_load)
+		status = sae_file_load(&spec, &error);
+	if (status != STATUS_INVALID)
+		fail_msg("accepted: %s", bad->name);
+	sae_spec_done(&spec);
+	/* Only numbers may be found wrong late. */
+	if (at_load && strcmp(bad->kind, "not finite") != 0 && strcmp(bad->kind, "checksum") != 0 &&
+	    !strstr(bad->name, "npz_bomb"))
+		fail_msg("found only when loading: %s: %s", bad->name, error.text);
+	if (!scratch_says(error.text, bad->kind) || !scratch_says(error.text, "bad/"))
+		fail_msg("at %s", bad->name);
+	assert_null(strchr(error.text, 27));
+}
+
 static void test_golden_bad(void **state)
 {
 	(void)state;
-	char *list = scratch_golden("saes/bad/bad.json");
-	if (!list) {
-		print_message("the golden SAEs are not there\n");
-		skip();
-	}
-	cJSON *cases;
-	struct error error;
-	assert_int_equal(json_read(&cases, list, 1 << 20, &error), STATUS_OK);
-	const cJSON *one;
-	int seen = 0;
-	cJSON_ArrayForEach(one, cases)
-	{
-		char *name = mem_printf("saes/bad/%s", json_member(one, "file")->valuestring);
-		char *path = scratch_golden(name);
-		const char *kind = json_member(one, "error")->valuestring;
-		struct sae_spec spec;
-		enum status status = sae_file_open(&spec, path, NULL, &error);
-		bool at_load = status == STATUS_OK;
-		if (at_load)
-			status = sae_file_load(&spec, &error);
-		if (status != STATUS_INVALID)
-			fail_msg("accepted: %s", name);
-		sae_spec_done(&spec);
-		/* Only numbers may be found wrong late. */
-		if (at_load && strcmp(kind, "not finite") != 0 && strcmp(kind, "checksum") != 0 &&
-		    !strstr(name, "npz_bomb"))
-			fail_msg("found only when loading: %s: %s", name, error.text);
-		if (!scratch_says(error.text, kind) || !scratch_says(error.text, "bad/"))
-			fail_msg("at %s", name);
-		assert_null(strchr(error.text, 27));
-		seen++;
-		free(path);
-		free(name);
-	}
-	assert_true(seen >= 60);
-	cJSON_Delete(cases);
-	free(list);
+	assert_true(golden_saes_each_bad(NULL, check_bad) >= 60);
 }
 
 /* ---- SAEs written here ---- */

@@ -11,9 +11,9 @@
 #include <cmocka.h>
 
 #include "compute/base/file.h"
-#include "compute/base/json.h"
 #include "compute/base/mem.h"
 #include "models/safetensors.h"
+#include "tests/golden_saes.h"
 #include "tests/scratch.h"
 
 /* A file with that header and `data_size` bytes 0, 1, 2, ... of data. */
@@ -252,37 +252,20 @@ static void test_half(void **state)
 	assert_int_equal(bf16_from_float(1.0f + 3 * 0x1p-8f), 0x3f82);
 }
 
+static void check_bad(const struct golden_bad *bad)
+{
+	struct safetensors *file;
+	struct error error;
+	if (safetensors_open(&file, bad->path, &error) != STATUS_INVALID)
+		fail_msg("accepted: %s", bad->name);
+	assert_true(scratch_says(error.text, bad->kind));
+	assert_null(strchr(error.text, 27));
+}
+
 static void test_golden_bad(void **state)
 {
 	(void)state;
-	char *list = scratch_golden("saes/bad/bad.json");
-	if (!list) {
-		print_message("the golden SAEs are not there\n");
-		skip();
-	}
-	cJSON *cases;
-	struct error error;
-	assert_int_equal(json_read(&cases, list, 1 << 20, &error), STATUS_OK);
-	int seen = 0;
-	const cJSON *one;
-	cJSON_ArrayForEach(one, cases)
-	{
-		if (strcmp(json_member(one, "loader")->valuestring, "safetensors") != 0)
-			continue;
-		char *name = mem_printf("saes/bad/%s", json_member(one, "file")->valuestring);
-		char *path = scratch_golden(name);
-		struct safetensors *file;
-		if (safetensors_open(&file, path, &error) != STATUS_INVALID)
-			fail_msg("accepted: %s", name);
-		assert_true(scratch_says(error.text, json_member(one, "error")->valuestring));
-		assert_null(strchr(error.text, 27));
-		seen++;
-		free(path);
-		free(name);
-	}
-	assert_true(seen >= 21);
-	cJSON_Delete(cases);
-	free(list);
+	assert_true(golden_saes_each_bad("safetensors", check_bad) >= 21);
 }
 
 int main(void)
