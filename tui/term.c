@@ -310,10 +310,10 @@ static void start_mouse(void)
 	/* Of an event outside the mask wget_wch says nothing and reads on, and that read waits
 	 * for the next key even under nodelay: so ask for every press and release. Double
 	 * clicks are left out, or two quick clicks would merge. */
-	mmask_t mask = BUTTON1_CLICKED;
-	for (int button = 1; button <= 5; button++)
-		mask |= NCURSES_MOUSE_MASK(button, NCURSES_BUTTON_PRESSED | NCURSES_BUTTON_RELEASED);
-	mousemask(mask, NULL);
+	mousemask(BUTTON1_PRESSED | BUTTON1_RELEASED | BUTTON1_CLICKED | BUTTON2_PRESSED | BUTTON2_RELEASED |
+			  BUTTON3_PRESSED | BUTTON3_RELEASED | BUTTON4_PRESSED | BUTTON4_RELEASED | BUTTON5_PRESSED |
+			  BUTTON5_RELEASED,
+		  NULL);
 	mouseinterval(0);
 }
 
