@@ -267,11 +267,12 @@ enum op_term_kind {
 	OP_TERM_MARGIN,	       /* read[first] - max of the rest of the range */
 	OP_TERM_MEAN_MARGIN,   /* mean of group 0 - max over the other groups' means; a read's
 				  `coefficient` is its group number */
+	OP_TERM_SOFT_MARGIN,   /* -softplus(-that): log sigmoid of the margin */
 };
 struct op_term {
 	uint32_t kind, sequence, first, count; /* reads [first, first + count) */
 	float weight;
-	uint32_t groups; /* MEAN_MARGIN */
+	uint32_t groups; /* MEAN_MARGIN, SOFT_MARGIN */
 	uint32_t unused[2];
 };
 struct op_objective {
@@ -315,6 +316,13 @@ void op_drift(struct recorder *rec, struct tensor loss, struct tensor dz, struct
  * be absent. */
 void op_group_norm(struct recorder *rec, struct tensor norm, struct tensor dx, struct tensor x, struct tensor segments,
 		   double scale);
+
+/* The monitor of METHOD 11 against its initial value: ratio[s] = mean over sequence s's
+ * segments of z of their largest entry, over initial[s] ([1, S] both); dz = scale *
+ * dratio/dz, shared evenly among equals, 0 in padding. Where initial is not above 0 ratio
+ * and gradient are 0. Every sequence has a segment, and none is empty. */
+void op_monitor(struct recorder *rec, struct tensor ratio, struct tensor dz, struct tensor z, struct tensor segments,
+		struct tensor initial, double scale);
 
 /* P [n, d] = -(A^T A + ridge I)^-1 A^T for A^T given as rows [n, d] (the defended
  * encoder directions), by Cholesky; n <= 512. Then projecting g is

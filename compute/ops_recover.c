@@ -11,7 +11,8 @@ enum {
 };
 
 _Static_assert(OP_READ_LOGIT == 0 && OP_READ_LOGPROB == 1 && OP_READ_SUM == 2, "objective.comp");
-_Static_assert(OP_TERM_LINEAR == 0 && OP_TERM_CROSS_ENTROPY == 1 && OP_TERM_MARGIN == 2 && OP_TERM_MEAN_MARGIN == 3,
+_Static_assert(OP_TERM_LINEAR == 0 && OP_TERM_CROSS_ENTROPY == 1 && OP_TERM_MARGIN == 2 && OP_TERM_MEAN_MARGIN == 3 &&
+		       OP_TERM_SOFT_MARGIN == 4,
 	       "objective.comp");
 _Static_assert(sizeof(struct op_read) == 16 && sizeof(struct op_term) == 32, "objective.comp");
 _Static_assert(OP_DRIFT_L2 == 0 && OP_DRIFT_RAW_MSE == 1 && OP_DRIFT_RELATIVE_MSE == 2 && OP_DRIFT_RELATIVE_L2 == 3,
@@ -164,6 +165,27 @@ void op_group_norm(struct recorder *rec, struct tensor norm, struct tensor dx, s
 	if (tensor_count(x) <= NARROW_MOST)
 		ops_use_narrow(rec, &d, "group_norm_narrow", 1u << 2);
 	ops_grid(&d, (uint64_t)norm.cols + (tensor_exists(dx) ? 1 : 0));
+	record_dispatch(rec, &d);
+}
+
+void op_monitor(struct recorder *rec, struct tensor ratio, struct tensor dz, struct tensor z, struct tensor segments,
+		struct tensor initial, double scale)
+{
+	ops_check("op_monitor", "ratio", ratio, 1, ratio.cols, DTYPE_F32);
+	ops_check("op_monitor", "initial", initial, 1, ratio.cols, DTYPE_F32);
+	ops_check("op_monitor", "z", z, z.rows, z.cols, DTYPE_F32);
+	ops_check("op_monitor", "dz", dz, z.rows, z.cols, DTYPE_F32);
+	struct push_segments push = segments_push("op_monitor", segments, z, ratio.cols, scale);
+	struct dispatch d = {
+		.kernel = "monitor",
+		.bindings = {ops_write(ratio), ops_write(dz), ops_read(z), ops_read(segments), ops_read(initial)},
+		.binding_count = 5,
+		.push = &push,
+		.push_bytes = sizeof push,
+	};
+	if (tensor_count(z) <= NARROW_MOST)
+		ops_use_narrow(rec, &d, "monitor_narrow", 1u << 2);
+	ops_grid(&d, (uint64_t)ratio.cols + 1);
 	record_dispatch(rec, &d);
 }
 

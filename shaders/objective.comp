@@ -32,6 +32,7 @@ layout(binding = 9) coherent buffer TermStats { vec4 term_stats[]; };
 #define TERM_CROSS_ENTROPY 1u
 #define TERM_MARGIN 2u
 #define TERM_MEAN_MARGIN 3u
+#define TERM_SOFT_MARGIN 4u
 
 float read_value(read_entry r)
 {
@@ -94,7 +95,13 @@ vec4 term_value(term_entry t)
 				best = g;
 			}
 		}
-		return vec4(own.x - most.x, float(best), own.y, most.y);
+		const float margin = own.x - most.x;
+		if (t.kind == TERM_MEAN_MARGIN)
+			return vec4(margin, float(best), 1.0 / own.y, 1.0 / most.y);
+		// -softplus(-margin); its slope is the sigmoid of -margin.
+		const float e = exp(-abs(margin));
+		const float slope = (margin > 0 ? e : 1.0) / (1 + e);
+		return vec4(min(margin, 0.0) - log(1 + e), float(best), slope / own.y, slope / most.y);
 	}
 	}
 }
@@ -110,8 +117,8 @@ float term_slope(term_entry t, vec4 stat, uint i)
 	case TERM_MARGIN:
 		return i == t.first ? 1.0 : i == floatBitsToUint(stat.y) ? -1.0 : 0.0;
 	default:
-		return coefficients[i] == 0.0 ? 1.0 / stat.z :
-		       stat.y != 0.0 && coefficients[i] == stat.y ? -1.0 / stat.w : 0.0;
+		return coefficients[i] == 0.0 ? stat.z :
+		       stat.y != 0.0 && coefficients[i] == stat.y ? -stat.w : 0.0;
 	}
 }
 

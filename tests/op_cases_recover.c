@@ -1,4 +1,4 @@
-/* op_objective, op_drift, op_group_norm, op_projector, op_adam, op_budget, op_descend,
+/* op_objective, op_drift, op_group_norm, op_monitor, op_projector, op_adam, op_budget, op_descend,
  * op_metrics. */
 #include <math.h>
 #include <stdlib.h>
@@ -21,14 +21,14 @@ static double float_word(double x)
 	return (double)word;
 }
 
-/* ---- the objective: S sequences, Q rows each, V columns; reads 0..15 of a sequence make
+/* ---- the objective: S sequences, Q rows each, V columns; reads 0..20 of a sequence make
  * one term of each kind, some sharing logits ---- */
 
 enum { J, DLOGITS, VALUES, LOGITS, SCRATCH, READS, COEFFICIENTS, TERMS };
 enum { S, Q, V, NORMALISED };
-enum { TERM_READS = 16, TERM_KINDS = 4 };
-static const int term_first[TERM_KINDS] = {0, 4, 8, 11}, term_count[TERM_KINDS] = {4, 4, 3, 5};
-static const double term_weight[TERM_KINDS] = {0.7, -1.5, 2, 0.4};
+enum { TERM_READS = 21, TERM_KINDS = 5 };
+static const int term_first[TERM_KINDS] = {0, 4, 8, 11, 16}, term_count[TERM_KINDS] = {4, 4, 3, 5, 5};
+static const double term_weight[TERM_KINDS] = {0.7, -1.5, 2, 0.4, 0.9};
 
 static void objective_setup(struct op_test *t)
 {
@@ -45,8 +45,8 @@ static void objective_setup(struct op_test *t)
 		r->in[4 * i + 2] = (double)op_test_below(t, t->n[V]);
 		if (n == 3 || n == 5) /* a logit that is read twice */
 			memcpy(&r->in[4 * i], &r->in[4 * (i - 2)], 4 * sizeof *r->in);
-		if (n >= term_first[OP_TERM_MEAN_MARGIN])
-			c->in[i] = (double)((n - term_first[OP_TERM_MEAN_MARGIN]) % 3);
+		if (n >= term_first[OP_TERM_MEAN_MARGIN]) /* both terms of groups have 5 reads */
+			c->in[i] = (double)((n - term_first[OP_TERM_MEAN_MARGIN]) % 5 % 3);
 	}
 	for (int64_t i = 0; i < terms; i++) {
 		int64_t s = i / TERM_KINDS, kind = i % TERM_KINDS;
@@ -92,6 +92,17 @@ static double read_value(const struct op_test *t, int64_t i)
 	}
 }
 
+/* Mean of group 0 less the larger mean of groups 1 and 2 of five reads. */
+static double group_margin(const double *v, const double *group)
+{
+	double sum[3] = {0}, count[3] = {0};
+	for (int i = 0; i < 5; i++) {
+		sum[(int)group[i]] += v[i];
+		count[(int)group[i]]++;
+	}
+	return sum[0] / count[0] - fmax(sum[1] / count[1], sum[2] / count[2]);
+}
+
 static double sequence_objective(const struct op_test *t, int64_t s)
 {
 	double v[TERM_READS];
@@ -103,14 +114,9 @@ static double sequence_objective(const struct op_test *t, int64_t s)
 		linear += c[i] * v[i];
 		sum += exp(v[4 + i]);
 	}
-	double group[3] = {0}, count[3] = {0};
-	for (int i = 11; i < 16; i++) {
-		group[(int)c[i]] += v[i];
-		count[(int)c[i]]++;
-	}
-	double mean_margin = group[0] / count[0] - fmax(group[1] / count[1], group[2] / count[2]);
+	double mean_margin = group_margin(v + 11, c + 11), soft = -log1p(exp(-group_margin(v + 16, c + 16)));
 	return term_weight[0] * linear + term_weight[1] * (v[4] - log(sum)) +
-	       term_weight[2] * (v[8] - fmax(v[9], v[10])) + term_weight[3] * mean_margin;
+	       term_weight[2] * (v[8] - fmax(v[9], v[10])) + term_weight[3] * mean_margin + term_weight[4] * soft;
 }
 
 static double all_objectives(struct op_test *t, int64_t g)
@@ -319,6 +325,75 @@ static void norm_reference(struct op_test *t)
 		double norm = s < 0 ? 0 : t->arrays[NORM].want[s];
 		t->arrays[DX].want[i] = norm > 0 ? t->x[0] * t->arrays[X].in[i] / norm : 0;
 	}
+}
+
+/* ---- the monitor ---- */
+
+enum { RATIO, MONITOR_DZ, MONITOR_Z, MONITOR_SEGMENTS, INITIAL };
+
+static void monitor_setup(struct op_test *t)
+{
+	int64_t n = flat_elements(t);
+	fill_segments(t, op_test_input_u32(t, MONITOR_SEGMENTS, "segments", t->n[LAYERS] * t->n[S], 4));
+	fill_flat(t, op_test_input(t, MONITOR_Z, "z", 1, n), MONITOR_SEGMENTS, -2, 5);
+	op_test_fill(t, op_test_input(t, INITIAL, "initial", 1, t->n[S]), 0.5, 4);
+	/* the first of several sequences had nothing active at first */
+	if (t->n[S] > 1)
+		t->arrays[INITIAL].in[0] = 0;
+	op_test_output(t, RATIO, "ratio", 1, t->n[S], 2e-6, 0);
+	op_test_output(t, MONITOR_DZ, "dz", 1, n, 3e-6, 1e-8);
+}
+
+static void monitor_record(struct recorder *rec, const struct op_test *t)
+{
+	op_monitor(rec, op_tensor(t, RATIO), op_tensor(t, MONITOR_DZ), op_tensor(t, MONITOR_Z),
+		   op_tensor(t, MONITOR_SEGMENTS), op_tensor(t, INITIAL), t->x[0]);
+}
+
+static double monitor_ratio(const struct op_test *t, int64_t s)
+{
+	double sum = 0, initial = t->arrays[INITIAL].in[s];
+	for (int64_t k = 0; k < t->n[LAYERS] * t->n[S]; k++) {
+		const double *row = t->arrays[MONITOR_SEGMENTS].in + 4 * k;
+		double largest = -INFINITY;
+		for (int64_t i = (int64_t)row[0]; i < (int64_t)(row[0] + row[1]); i++)
+			largest = fmax(largest, t->arrays[MONITOR_Z].in[i]);
+		if (row[2] == (double)s)
+			sum += largest;
+	}
+	return initial > 0 ? sum / (double)t->n[LAYERS] / initial : 0;
+}
+
+static double all_ratios(struct op_test *t, int64_t g)
+{
+	(void)g;
+	double sum = 0;
+	for (int64_t s = 0; s < t->n[S]; s++)
+		sum += t->x[0] * monitor_ratio(t, s);
+	return sum;
+}
+
+static void monitor_reference(struct op_test *t)
+{
+	for (int64_t s = 0; s < t->n[S]; s++)
+		t->arrays[RATIO].want[s] = monitor_ratio(t, s);
+	op_test_differentiate(t, MONITOR_Z, MONITOR_DZ, all_ratios);
+}
+
+/* Equal largest entries share the gradient. */
+static void ties_setup(struct op_test *t)
+{
+	monitor_setup(t);
+	for (int i = 0; i < 4; i++)
+		t->arrays[MONITOR_Z].in[3 * i + 1] = 7;
+}
+
+static void ties_reference(struct op_test *t)
+{
+	double initial = t->arrays[INITIAL].in[0];
+	t->arrays[RATIO].want[0] = 7 / initial;
+	for (int64_t i = 0; i < flat_elements(t); i++)
+		t->arrays[MONITOR_DZ].want[i] = t->arrays[MONITOR_Z].in[i] == 7 ? t->x[0] / 4 / initial : 0;
 }
 
 /* ---- projector ---- */
@@ -588,6 +663,10 @@ const struct op_case op_cases_recover[] = {
 	CASE(norm, "group norm 1 x 768", 0.5, 0, 1, 1, 768, 0, 1),
 	CASE(norm, "group norm, 3 sequences, padding", -2, 0, 3, 2, 13, 4, 1),
 	CASE(norm, "group norm without gradient", 1, 0, 2, 1, 5, 1, 0),
+	CASE(monitor, "monitor 1 x 64", -0.1, 0, 1, 1, 64, 0),
+	CASE(monitor, "monitor 1 x 1", 1, 0, 1, 1, 1, 0),
+	CASE(monitor, "monitor, 3 sequences of 2 layers, padding", -2, 0, 3, 2, 37, 5),
+	{"monitor with equals", ties_setup, monitor_record, ties_reference, {1, 1, 67, 0}, {-0.1}},
 	/* ridge, tolerance; n, d */
 	CASE(projector, "projector 1x1", 1e-4, 1e-6, 1, 1),
 	CASE(projector, "projector 7x19", 1e-4, 1e-5, 7, 19),
