@@ -164,13 +164,17 @@ static void embed(const struct reference *reference, double *x, const int64_t *i
 		}
 }
 
-static void apply_edits(double *x, int64_t n, int layer, enum hook hook, const struct reference_edit *edits,
+static void apply_edits(double *x, int64_t n, int T, int layer, enum hook hook, const struct reference_edit *edits,
 			size_t n_edits)
 {
-	for (size_t e = 0; e < n_edits; e++)
-		if (edits[e].layer == layer && edits[e].hook == hook)
-			for (int64_t i = 0; i < n; i++)
-				x[i] += edits[e].add[i];
+	for (size_t e = 0; e < n_edits; e++) {
+		if (edits[e].layer != layer || edits[e].hook != hook)
+			continue;
+		if (edits[e].apply)
+			edits[e].apply(edits[e].context, x, T);
+		for (int64_t i = 0; edits[e].add && i < n; i++)
+			x[i] += edits[e].add[i];
+	}
 }
 
 static void unembed(struct reference_run *run)
@@ -205,7 +209,8 @@ enum status reference_forward(struct reference_run *run, const struct reference 
 					 "token id %" PRId64 " at position %d is outside the vocabulary of %" PRId64,
 					 ids[t], t, arch->vocab);
 	for (size_t e = 0; e < n_edits; e++)
-		if (edits[e].layer < 0 || edits[e].layer >= arch->layers || !arch_has_hook(arch, edits[e].hook))
+		if (edits[e].layer < 0 || edits[e].layer >= arch->layers || !arch_has_hook(arch, edits[e].hook) ||
+		    (edits[e].apply && edits[e].hook == HOOK_RESID_MID))
 			return error_set(error, STATUS_INVALID, "the model has no %s at layer %d",
 					 hook_name(edits[e].hook), edits[e].layer);
 
@@ -222,16 +227,16 @@ enum status reference_forward(struct reference_run *run, const struct reference 
 	embed(reference, x, ids, T);
 	for (int l = 0; l < arch->layers; l++) {
 		struct reference_block block;
-		apply_edits(x, n, l, HOOK_RESID_PRE, edits, n_edits);
+		apply_edits(x, n, T, l, HOOK_RESID_PRE, edits, n_edits);
 		memcpy(run->resid[HOOK_RESID_PRE] + l * n, x, bytes);
 		double *edit_mid = run->edits_mid ? run->edits_mid + l * n : NULL;
 		if (edit_mid)
-			apply_edits(edit_mid, n, l, HOOK_RESID_MID, edits, n_edits);
+			apply_edits(edit_mid, n, T, l, HOOK_RESID_MID, edits, n_edits);
 		reference_block_forward(&block, reference, l, T, x, edit_mid);
 		if (run->resid[HOOK_RESID_MID])
 			memcpy(run->resid[HOOK_RESID_MID] + l * n, block.mid, bytes);
 		memcpy(x, block.post, bytes);
-		apply_edits(x, n, l, HOOK_RESID_POST, edits, n_edits);
+		apply_edits(x, n, T, l, HOOK_RESID_POST, edits, n_edits);
 		memcpy(run->resid[HOOK_RESID_POST] + l * n, x, bytes);
 		reference_block_done(&block);
 	}

@@ -28,11 +28,14 @@ void reference_destroy(struct reference **reference);
  * model has no such weight. */
 bool reference_shape(const struct arch *arch, enum weight_role role, int64_t *out, int64_t *in);
 
-/* Adds `add` [T, d] to the residual stream at a hook. */
+/* Adds `add` [T, d] to the residual stream at a hook, or changes it there with `apply`: not at
+ * resid_mid, and without a backward pass through it. */
 struct reference_edit {
 	int layer;
 	enum hook hook;
-	const double *add;
+	const double *add; /* NULL with `apply` */
+	void (*apply)(void *context, double *x, int T);
+	void *context;
 };
 
 /* What a forward pass computed. */

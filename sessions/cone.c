@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "compute/base/mem.h"
+#include "sessions/flat.h"
 #include "sessions/probe.h"
 
 /* The edits of a cone, all of one shape: which site, and what is done there. */
@@ -104,6 +105,13 @@ static enum status choose_delta_sites(const struct cone *cone, bool *has_delta, 
 static enum status choose_positions(struct cone *cone, struct error *error)
 {
 	const struct positions *rule = &cone->settings->delta_positions;
+	int64_t suffix = cone->session->suffix.count;
+	if (suffix > 0) {
+		cone->positions = mem_alloc((size_t)suffix, sizeof *cone->positions);
+		for (; cone->position_count < suffix; cone->position_count++)
+			cone->positions[cone->position_count] = cone->prompt - suffix + cone->position_count;
+		return STATUS_OK;
+	}
 	bool *on = mem_alloc((size_t)cone->total, sizeof *on);
 	enum status status = positions_resolve(rule, cone->prompt, cone->total, on, error);
 	cone->positions = mem_alloc((size_t)cone->total, sizeof *cone->positions);
@@ -141,21 +149,41 @@ static enum status check_frozen(const struct cone *cone, struct error *error)
 	return STATUS_OK;
 }
 
+/* What a suffix can be trained for. */
+static enum status check_suffix(const struct cone *cone, struct error *error)
+{
+	const struct session *session = cone->session;
+	if (session->objective.answer.count == 0)
+		return error_set(error, STATUS_INVALID,
+				 "a suffix is trained to bring an answer back, and the objective '%s' has none",
+				 session->objective.text);
+	if (session->frozen.count > 0)
+		return error_set(error, STATUS_INVALID, "frozen rows of delta and a suffix do not go together");
+	if (!session_has_clamps(session) || cone->ignore_clamps)
+		return error_set(error, STATUS_INVALID, "a suffix is trained against a clamp, and there is none");
+	return STATUS_OK;
+}
+
 static enum status plan_sites(struct cone *cone, struct error *error)
 {
 	struct session *session = cone->session;
 	bool has_delta[SESSION_MAX_SITES] = {false};
-	enum status status = choose_delta_sites(cone, has_delta, error);
+	bool suffix = session->suffix.count > 0;
+	enum status status = suffix ? check_suffix(cone, error) : choose_delta_sites(cone, has_delta, error);
 	if (status)
 		return status;
-	while (!has_delta[cone->lowest])
+	if (suffix) {
+		cone->lowest = -1;
+		cone->delta_site_count = 1;
+	}
+	while (!suffix && !has_delta[cone->lowest])
 		cone->lowest++;
 	status = check_frozen(cone, error);
 	if (status)
 		return status;
 	cone->sites = mem_alloc((size_t)session->site_count, sizeof *cone->sites);
 	int end = cone->probing ? probe_point(session) : 2 * session->model.arch.layers;
-	for (int i = cone->lowest; i < session->site_count; i++) {
+	for (int i = suffix ? 0 : cone->lowest; i < session->site_count; i++) {
 		const struct site *site = &session->sites[i];
 		bool frozen = cone->scene->reference && frozen_at_site(session, i);
 		if ((!has_delta[i] && site->rule_count == 0 && !frozen) || site->point > end)
@@ -174,19 +202,6 @@ static enum status plan_sites(struct cone *cone, struct error *error)
 				 session->sites[probe_site(session)].sae.layer);
 	cone->delta_rows = cone->position_count * cone->delta_site_count;
 	return STATUS_OK;
-}
-
-static int64_t aligned(int64_t n)
-{
-	return (n + 63) / 64 * 64;
-}
-
-static struct tensor view(struct tensor t, int64_t first, int64_t rows, int64_t cols)
-{
-	t.offset += (uint64_t)first * dtype_size(t.dtype);
-	t.rows = rows;
-	t.cols = cols;
-	return t;
 }
 
 static int clamped_sites(const struct cone *cone)
@@ -223,8 +238,8 @@ static void declare(struct cone *cone)
 			arena_add(cone->arena, &s->dz_probes, DTYPE_F32, cone->gradients * R, s->K);
 		sae_scratch_declare(&s->scratch, &session->sites[s->index].sae, cone->arena, SAE_SCRATCH_SELECTED, R,
 				    cone->gradients);
-		N += aligned(R * s->K);
-		Nd += aligned(R * d);
+		N += flat_aligned(R * s->K);
+		Nd += flat_aligned(R * d);
 	}
 	if (clamped > 0) {
 		arena_add(cone->arena, &cone->z, DTYPE_F32, 1, N);
@@ -255,18 +270,18 @@ static void set_views(struct cone *cone)
 			s->delta = tensor_rows(cone->delta, s->first_row, cone->position_count);
 			s->g = tensor_rows(cone->g, s->first_row, cone->position_count);
 			if (cone->gradients > 1)
-				s->g_replicas = view(cone->g_all, s->first_row * cone->gradients * d,
-						     cone->gradients * cone->position_count, d);
+				s->g_replicas = flat_view(cone->g_all, s->first_row * cone->gradients * d,
+							  cone->gradients * cone->position_count, d);
 		}
 		if (!s->has_clamp)
 			continue;
-		s->z = view(cone->z, at, R, s->K);
-		s->dz = view(cone->dz, at, R, s->K);
-		s->change = view(cone->change, at, R, s->K);
-		s->decoded = view(cone->decoded, at_d, R, d);
-		s->ddecoded = view(cone->ddecoded, at_d, R, d);
-		at += aligned(R * s->K);
-		at_d += aligned(R * d);
+		s->z = flat_view(cone->z, at, R, s->K);
+		s->dz = flat_view(cone->dz, at, R, s->K);
+		s->change = flat_view(cone->change, at, R, s->K);
+		s->decoded = flat_view(cone->decoded, at_d, R, d);
+		s->ddecoded = flat_view(cone->ddecoded, at_d, R, d);
+		at += flat_aligned(R * s->K);
+		at_d += flat_aligned(R * d);
 	}
 }
 
@@ -332,8 +347,8 @@ static enum status write_tables(struct cone *cone, struct error *error)
 		entries[n] = (float)(cone->monitored_count * s->K);
 		references[n] = (float)reference_square(cone, s->index);
 		weights[n++] = 1.0f / (float)layers;
-		at += aligned(R * s->K);
-		at_d += aligned(R * d);
+		at += flat_aligned(R * s->K);
+		at_d += flat_aligned(R * d);
 	}
 	status = tensor_write(cone->z_segments, segments, error);
 	if (status == STATUS_OK)
@@ -380,11 +395,18 @@ static enum status make_clamps(struct cone *cone, struct error *error)
 
 static void list_edits(struct cone *cone)
 {
-	size_t most = (size_t)cone->site_count * 8;
+	size_t most = (size_t)cone->site_count * 9 + 1;
 	cone->edits = mem_alloc(most, sizeof *cone->edits);
 	cone->edit_list = mem_alloc(most, sizeof(struct edit *));
+	if (cone->lowest < 0) {
+		suffix_edit_init(&cone->suffix, cone->session, cone->delta, cone->g);
+		add_edit(cone, &cone->suffix.edit);
+	}
 	for (int i = 0; i < cone->site_count; i++) {
 		struct cone_site *s = &cone->sites[i];
+		struct edit *monitor = monitor_edit_at(&cone->monitor, s->index);
+		if (monitor)
+			add_edit(cone, monitor);
 		if (s->has_first)
 			add_edit(cone, &s->clamp_first.edit);
 		/* At the lowest site the start residual has them. */
@@ -403,18 +425,34 @@ static void list_edits(struct cone *cone)
 	}
 }
 
+/* The tokens of the cone's rows: the suffix and the answer. */
+static enum status write_ids(struct cone *cone, struct error *error)
+{
+	const struct session *session = cone->session;
+	uint32_t *ids = mem_alloc((size_t)cone->rows, sizeof *ids);
+	for (int64_t i = 0; i < cone->rows; i++) {
+		int64_t p = cone->first + i;
+		ids[i] = (uint32_t)(p < cone->prompt ? session->prompt.ids[p]
+						     : session->objective.answer.ids[p - cone->prompt]);
+	}
+	enum status status = tensor_write(cone->pass.ids, ids, error);
+	free(ids);
+	return status;
+}
+
 static enum status make_pass(struct cone *cone, struct error *error)
 {
 	struct session *session = cone->session;
 	const struct arch *arch = &session->model.arch;
-	const struct site *lowest = &session->sites[cone->lowest];
+	bool embed = cone->lowest < 0;
 	int64_t answer = cone->total - cone->prompt;
 	struct pass_config config = {
 		.arch = arch,
 		.weights = &session->model.weights,
 		.cache = &cone->scene->cache,
 		.rows = cone->rows,
-		.first_point = lowest->point,
+		.first_point = embed ? 0 : session->sites[cone->lowest].point,
+		.embed = embed,
 		.last_point = 2 * arch->layers,
 		.backward = true,
 		.gradients = cone->gradients,
@@ -445,7 +483,9 @@ static enum status make_pass(struct cone *cone, struct error *error)
 		status = tensor_write(cone->pass.readout, rows, error);
 		free(rows);
 	}
-	if (status == STATUS_OK)
+	if (status == STATUS_OK && embed)
+		status = write_ids(cone, error);
+	else if (status == STATUS_OK)
 		status = buffer_write(cone->pass.start.buffer, cone->pass.start.offset,
 				      cone->scene->sites[cone->lowest].h + cone->first * arch->d,
 				      tensor_bytes(cone->pass.start), error);
@@ -505,6 +545,8 @@ static enum status build(struct cone *cone, struct error *error)
 		status = make_clamps(cone, error);
 	if (status == STATUS_OK && cone->scene->reference)
 		status = frozen_edits_create(&cone->frozen, session, cone->first, cone->total, error);
+	if (status == STATUS_OK && cone->lowest < 0)
+		status = monitor_create(&cone->monitor, session, cone->rows, error);
 	if (status)
 		return status;
 	list_edits(cone);
@@ -550,6 +592,7 @@ void cone_done(struct cone *cone)
 			clamp_edit_done(&cone->sites[i].clamp_again);
 	}
 	frozen_edits_done(&cone->frozen);
+	monitor_done(&cone->monitor);
 	arena_destroy(&cone->arena);
 	arena_destroy(&cone->tables);
 	free(cone->sites);

@@ -5,13 +5,18 @@
  * the positions from the first perturbed one (or the first readout, if earlier) to the
  * end. The scene's frozen rows of delta act inside the cone as they do in the scene: behind the
  * clamp of their layer, before delta. recovery.c records its steps and evaluations on top.
+ *
+ * With a suffix (suffix.h) delta is added to the embeddings instead: the cone starts at the
+ * embeddings of the suffix's first position, all clamps act in it, and it has a monitor.
  */
 #ifndef REBOUND_CONE_H
 #define REBOUND_CONE_H
 
 #include "sessions/frozen.h"
+#include "sessions/monitor.h"
 #include "sessions/readout.h"
 #include "sessions/scene.h"
+#include "sessions/suffix.h"
 
 /* A hooked layer inside the cone. */
 struct cone_site {
@@ -41,7 +46,7 @@ struct cone {
 	const struct scene *measured;		  /* scene_reference(scene): what drift is measured against */
 	int64_t prompt, total;
 	int64_t first, rows; /* positions [first, first + rows) */
-	int lowest;	     /* index of the lowest perturbed site */
+	int lowest;	     /* index of the lowest perturbed site; -1: the embeddings */
 	struct cone_site *sites;
 	int site_count, delta_site_count;
 	int64_t *positions; /* perturbed, as given */
@@ -64,6 +69,10 @@ struct cone {
 	struct tensor decoded, ddecoded, decoded_segments;
 	double reference_norm;	   /* ||z_S(h_def)|| over all monitored positions and sites */
 	int64_t monitored_entries; /* all of them, also outside the cone */
+
+	/* with a suffix */
+	struct suffix_edit suffix;
+	struct monitor monitor;
 
 	/* probe objective: scores of rows, see probe.h */
 	struct tensor probe_w, probe_scores, probe_dlast;

@@ -207,6 +207,11 @@ static enum status replay_all(struct decomposition *out, struct recovery *recove
 enum status decompose(struct decomposition *out, struct session *session, struct recovery *recovery,
 		      struct scene *clamped, const float *delta, int64_t top_k, bool clamped_run, struct error *error)
 {
+	*out = (struct decomposition){0};
+	if (recovery_is_suffix(recovery))
+		return error_set(
+			error, STATUS_INVALID,
+			"a suffix changes token embeddings, where there is no SAE to decompose its delta with");
 	*out = (struct decomposition){
 		.rows = recovery_rows(recovery),
 		.d = session->model.arch.d,

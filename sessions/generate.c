@@ -10,11 +10,14 @@
 struct delta_edit {
 	struct edit edit;
 	struct tensor add; /* [R, d], zero where there is none */
+	int layer;	   /* LAYER_EMBEDDING: of the token embeddings */
+	double scale;
 };
 
 static void delta_forward(struct edit *edit, struct recorder *rec, struct tensor x)
 {
-	op_add(rec, x, x, ((struct delta_edit *)edit)->add, 1);
+	struct delta_edit *e = (struct delta_edit *)edit;
+	op_add(rec, x, x, e->add, e->scale);
 }
 
 /* A pass over some positions with its edits: one for the prompt, one for a new token. */
@@ -23,9 +26,10 @@ struct stage {
 	const struct generate_options *options;
 	int64_t rows;
 	struct clamp_edit first[SESSION_MAX_SITES], again[SESSION_MAX_SITES];
-	struct delta_edit deltas[SESSION_MAX_SITES];
-	bool has_first[SESSION_MAX_SITES], has_again[SESSION_MAX_SITES], has_delta[SESSION_MAX_SITES];
-	struct edit *edits[3 * SESSION_MAX_SITES];
+	struct delta_edit deltas[SESSION_MAX_SITES + 1]; /* the embeddings' and the sites' */
+	int delta_count;
+	bool has_first[SESSION_MAX_SITES], has_again[SESSION_MAX_SITES];
+	struct edit *edits[3 * SESSION_MAX_SITES + 1];
 	int edit_count;
 	struct pass pass;
 	struct arena *arena;
@@ -67,12 +71,22 @@ static enum status add_clamp(struct stage *s, struct clamp_edit *edit, bool *has
 	return status;
 }
 
+static void add_delta(struct stage *s, int layer, int point, double scale)
+{
+	struct delta_edit *e = &s->deltas[s->delta_count++];
+	*e = (struct delta_edit){.edit = {.point = point, .forward = delta_forward}, .layer = layer, .scale = scale};
+	arena_add(s->arena, &e->add, DTYPE_F32, s->rows, s->session->model.arch.d);
+	s->edits[s->edit_count++] = &e->edit;
+}
+
 static enum status stage_open(struct stage *s, struct session *session, const struct generate_options *options,
 			      struct kv_cache *cache, int64_t rows, bool long_rope, struct error *error)
 {
 	*s = (struct stage){.session = session, .options = options, .rows = rows};
 	s->arena = arena_create(session->device, BUFFER_HOST, "delta for generation");
 	enum status status = STATUS_OK;
+	if (delta_at_layer(options->delta, LAYER_EMBEDDING))
+		add_delta(s, LAYER_EMBEDDING, 0, session->model.arch.embed_scale);
 	for (int i = 0; i < session->site_count && status == STATUS_OK; i++) {
 		struct site *site = &session->sites[i];
 		bool clamped = options->clamped && site->rule_count > 0;
@@ -80,10 +94,7 @@ static enum status stage_open(struct stage *s, struct session *session, const st
 			status = add_clamp(s, &s->first[i], &s->has_first[i], site, error);
 		if (!delta_at_layer(options->delta, site->sae.layer))
 			continue;
-		s->has_delta[i] = true;
-		s->deltas[i].edit = (struct edit){.point = site->point, .forward = delta_forward};
-		arena_add(s->arena, &s->deltas[i].add, DTYPE_F32, rows, session->model.arch.d);
-		s->edits[s->edit_count++] = &s->deltas[i].edit;
+		add_delta(s, site->sae.layer, site->point, 1);
 		if (clamped && status == STATUS_OK && session->settings.order == ORDER_DELTA_CLAMP)
 			status = add_clamp(s, &s->again[i], &s->has_again[i], site, error);
 	}
@@ -158,12 +169,12 @@ static enum status stage_write(struct stage *s, const int32_t *ids, int64_t firs
 			status = tensor_write(s->first[i].on, words, error);
 		if (s->has_again[i] && status == STATUS_OK)
 			status = tensor_write(s->again[i].on, words, error);
-		if (!s->has_delta[i] || status)
-			continue;
+	}
+	for (int i = 0; i < s->delta_count && status == STATUS_OK; i++) {
 		float *add = mem_alloc((size_t)(s->rows * d), sizeof *add);
 		for (int64_t row = 0; row < delta->rows; row++) {
 			int64_t at = delta->positions[row] - first;
-			if (delta->layers[row] == session->sites[i].sae.layer && at >= 0 && at < s->rows)
+			if (delta->layers[row] == s->deltas[i].layer && at >= 0 && at < s->rows)
 				memcpy(add + at * d, delta->values + row * d, (size_t)d * sizeof *add);
 		}
 		status = tensor_write(s->deltas[i].add, add, error);
@@ -330,7 +341,7 @@ static enum status loop(struct run *run, int64_t context, struct token_list *new
 static enum status check_delta(const struct session *session, const struct generate_delta *delta, struct error *error)
 {
 	for (int64_t i = 0; delta && i < delta->rows; i++)
-		if (session_site_of_layer(session, delta->layers[i]) < 0)
+		if (delta->layers[i] != LAYER_EMBEDDING && session_site_of_layer(session, delta->layers[i]) < 0)
 			return error_set(error, STATUS_INVALID,
 					 "the perturbation has a row at layer %d, where no SAE is hooked in",
 					 delta->layers[i]);

@@ -6,7 +6,8 @@
 
 #include "sessions/session.h"
 
-/* A perturbation for generation: rows at (layer, position). Borrowed. */
+/* A perturbation for generation: rows at (layer, position), LAYER_EMBEDDING a suffix's.
+ * Borrowed. */
 struct generate_delta {
 	int64_t rows;
 	const int *layers;

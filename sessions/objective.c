@@ -18,6 +18,7 @@ static const struct {
 	[OBJECTIVE_FIRST_TOKEN_LOGPROB] = {"first_token_logprob", true},
 	[OBJECTIVE_PREFIX_LOGPROB] = {"prefix_logprob", true},
 	[OBJECTIVE_ANTI_REFUSAL] = {"anti_refusal", true},
+	[OBJECTIVE_SOFT_ANTI_REFUSAL] = {"soft_anti_refusal", true},
 	[OBJECTIVE_FIRST_TOKEN_MARGIN] = {"first_token_margin", true},
 	[OBJECTIVE_PROBE_LOGIT] = {"probe_logit", false},
 };
@@ -119,7 +120,8 @@ static enum status parse_text(const struct parser *p, const char *text, size_t n
 /* TEXT, or TEXT|PREFIX|PREFIX. */
 static enum status parse_answer(const struct parser *p, struct objective_term *term, const char *args, size_t n)
 {
-	bool prefixes = term->kind == OBJECTIVE_ANTI_REFUSAL || term->kind == OBJECTIVE_FIRST_TOKEN_MARGIN;
+	bool prefixes = term->kind == OBJECTIVE_ANTI_REFUSAL || term->kind == OBJECTIVE_SOFT_ANTI_REFUSAL ||
+			term->kind == OBJECTIVE_FIRST_TOKEN_MARGIN;
 	const char *bar = prefixes ? memchr(args, '|', n) : NULL;
 	size_t first = bar ? (size_t)(bar - args) : n;
 	enum status status = parse_text(p, args, first, &term->tokens);
@@ -394,7 +396,8 @@ static void plan_term(struct builder *b, const struct objective *o, const struct
 		break;
 	}
 	case OBJECTIVE_ANTI_REFUSAL:
-		kind = OP_TERM_MEAN_MARGIN;
+	case OBJECTIVE_SOFT_ANTI_REFUSAL:
+		kind = term->kind == OBJECTIVE_ANTI_REFUSAL ? OP_TERM_MEAN_MARGIN : OP_TERM_SOFT_MARGIN;
 		groups = add_prefixes(b, term, b->plan->rows);
 		break;
 	case OBJECTIVE_FIRST_TOKEN_MARGIN:

@@ -6,6 +6,7 @@
  *   vocab_margin:TOKEN         answer_logprob:TEXT             first_token_logprob:TEXT
  *   prefix_logprob:TEXT        probe_logit:CLASS[@LAYER]
  *   anti_refusal:TEXT|PREFIX|...    first_token_margin:TEXT|PREFIX|...
+ *   soft_anti_refusal:TEXT|PREFIX|...   minus softplus(-anti_refusal) (METHOD 11)
  */
 #ifndef REBOUND_OBJECTIVE_H
 #define REBOUND_OBJECTIVE_H
@@ -27,6 +28,7 @@ enum objective_kind {
 	OBJECTIVE_FIRST_TOKEN_LOGPROB,
 	OBJECTIVE_PREFIX_LOGPROB,
 	OBJECTIVE_ANTI_REFUSAL,
+	OBJECTIVE_SOFT_ANTI_REFUSAL,
 	OBJECTIVE_FIRST_TOKEN_MARGIN,
 	OBJECTIVE_PROBE_LOGIT,
 	OBJECTIVE_KIND_COUNT,

@@ -3,10 +3,11 @@
  * The journal (journal.h) holds one JSON object a line, told apart by "event":
  *   session        format, version, created, folder, command; model, saes, prompts, labels with
  *                  the SHA-256 of their files; device; seed
- *   setup          a run begins: ids, text, prompt, clamps, objectives, settings, frozen rows
+ *   setup          a run begins: ids, text, prompt, clamps, objectives, settings, frozen rows,
+ *                  suffix (the last of the ids)
  *   base, clamped  objective, present, top
- *   recovery       the rows of delta, d, budget, reference_norm
- *   step           step i's metrics, before its update
+ *   recovery       the rows of delta (layer -1: token embeddings), d, budget, reference_norm
+ *   step           step i's metrics, before its update; with a suffix also monitor_relative
  *   end            outcome, result_step, final, present, top, wall_s, the arrays beside it
  *   decomposition  components, identity_error
  *   generation, note
@@ -29,7 +30,8 @@ struct record_field {
 	const char *name;
 	size_t offset;
 };
-/* Of struct recovery_metrics and struct recovery_final; a NULL name ends the list. */
+/* Of struct recovery_metrics and struct recovery_final, without what only a suffix has; a NULL
+ * name ends the list. */
 extern const struct record_field record_step_fields[], record_final_fields[];
 double record_field_get(const struct record_field *field, const void *object);
 
@@ -95,6 +97,7 @@ struct record_run {
 	char *objectives[OBJECTIVE_MAX_TERMS];
 	int objective_count;
 	struct recovery_settings settings;
+	struct suffix suffix;
 	char probes_sha256[65]; /* of settings.probes_file */
 	char *start;		/* array that delta starts from; NULL: zero */
 	char start_sha256[65];

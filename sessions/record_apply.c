@@ -148,6 +148,7 @@ static enum status set_up(struct session *session, const struct record_run *run,
 {
 	enum status status = session_set_tokens(session, run->ids.ids, run->ids.count, error);
 	if (status == STATUS_OK) {
+		session->suffix = run->suffix;
 		session->prompt_text = run->text ? mem_strdup(run->text) : NULL;
 		session->prompt_id = run->prompt ? mem_strdup(run->prompt) : NULL;
 		session->chat = run->chat;

@@ -283,15 +283,17 @@ static enum status read_array_name(const struct reader *r, const char *key, char
 	return status;
 }
 
-/* Rows of delta in *rows; both may be set already after a failure. */
-static enum status read_rows(const struct reader *r, const cJSON *list, struct record_row **rows, int64_t *count)
+/* Rows of delta in *rows, at `lowest` or a higher layer; both may be set already after a
+ * failure. */
+static enum status read_rows(const struct reader *r, const cJSON *list, int lowest, struct record_row **rows,
+			     int64_t *count)
 {
 	enum status status = STATUS_OK;
 	*rows = mem_alloc(list_size(list), sizeof **rows);
 	for (const cJSON *item = list->child; item && status == STATUS_OK; item = item->next) {
 		struct record_row *row = &(*rows)[(*count)++];
 		int64_t layer = 0;
-		status = need_int(r, item, "layer", 0, ARCH_MAX_LAYERS - 1, &layer);
+		status = need_int(r, item, "layer", lowest, ARCH_MAX_LAYERS - 1, &layer);
 		if (status == STATUS_OK)
 			status = need_int(r, item, "position", 0, INT32_MAX, &row->position);
 		row->layer = (int)layer;
@@ -305,7 +307,7 @@ static enum status read_frozen(const struct reader *r, struct record_run *run)
 	enum status status = get_list(r, r->json, "frozen_rows", false, &list);
 	if (status || !list)
 		return status;
-	status = read_rows(r, list, &run->frozen_rows, &run->frozen_count);
+	status = read_rows(r, list, 0, &run->frozen_rows, &run->frozen_count);
 	if (status == STATUS_OK)
 		status = read_array_name(r, "frozen", &run->frozen);
 	if (status == STATUS_OK && !run->frozen)
@@ -313,6 +315,15 @@ static enum status read_frozen(const struct reader *r, struct record_run *run)
 	if (status == STATUS_OK)
 		status = read_sha256(r, r->json, "frozen_sha256", run->frozen_sha256);
 	return status;
+}
+
+static enum status read_suffix(const struct reader *r, struct record_run *run)
+{
+	const cJSON *suffix = json_member(r->json, "suffix");
+	if (!suffix)
+		return STATUS_OK;
+	enum status status = need_int(r, suffix, "tokens", 1, (int64_t)run->ids.count - 1, &run->suffix.count);
+	return status ? status : need_number(r, suffix, "monitor_weight", &run->suffix.monitor_weight);
 }
 
 static enum status read_setup(const struct reader *r)
@@ -339,6 +350,8 @@ static enum status read_setup(const struct reader *r)
 		status = read_objectives(r, run);
 	if (status == STATUS_OK)
 		status = read_settings(r, run);
+	if (status == STATUS_OK)
+		status = read_suffix(r, run);
 	if (status == STATUS_OK)
 		status = read_sha256(r, r->json, "probes_sha256", run->probes_sha256);
 	if (status == STATUS_OK)
@@ -400,7 +413,7 @@ static enum status read_recovery(const struct reader *r)
 	enum status status = get_list(r, r->json, "rows", true, &list);
 	if (status)
 		return status;
-	status = read_rows(r, list, &run->rows, &run->row_count);
+	status = read_rows(r, list, run->suffix.count > 0 ? LAYER_EMBEDDING : 0, &run->rows, &run->row_count);
 	if (status == STATUS_OK)
 		status = need_int(r, r->json, "d", 1, 1 << 24, &run->d);
 	if (status == STATUS_OK)
@@ -435,7 +448,12 @@ static enum status read_step(const struct reader *r)
 	/* Doubled at powers of two. */
 	if ((step & (step - 1)) == 0)
 		run->history = mem_resize(run->history, (size_t)step * 2 + 1, sizeof *run->history);
-	return read_fields(r, r->json, record_step_fields, &run->history[run->steps++]);
+	struct recovery_metrics *metrics = &run->history[run->steps++];
+	*metrics = (struct recovery_metrics){0};
+	status = read_fields(r, r->json, record_step_fields, metrics);
+	if (status == STATUS_OK && run->suffix.count > 0)
+		status = need_number(r, r->json, "monitor_relative", &metrics->monitor_relative);
+	return status;
 }
 
 static enum status read_end(const struct reader *r)
@@ -469,6 +487,8 @@ static enum status read_end(const struct reader *r)
 			status = need_int(r, r->json, "result_step", 0, run->steps, &run->result_step);
 		if (status == STATUS_OK)
 			status = read_fields(r, final, record_final_fields, &run->final);
+		if (status == STATUS_OK && run->suffix.count > 0)
+			status = need_number(r, final, "monitor_relative", &run->final.monitor_relative);
 		run->final.present = run->recovered.present;
 	}
 	if (status == STATUS_OK)

@@ -210,6 +210,11 @@ enum status record_write_setup(struct journal *journal, const struct session *se
 	cJSON *objectives = cJSON_AddArrayToObject(json, "objectives");
 	for (int i = 0; session->has_objective && i < session->objective.count; i++)
 		cJSON_AddItemToArray(objectives, cJSON_CreateString(session->objective.specs[i]));
+	if (session->suffix.count > 0) {
+		cJSON *suffix = cJSON_AddObjectToObject(json, "suffix");
+		cJSON_AddNumberToObject(suffix, "tokens", (double)session->suffix.count);
+		journal_add_number(suffix, "monitor_weight", session->suffix.monitor_weight);
+	}
 	enum status status = add_settings(json, &session->settings, error);
 	if (status == STATUS_OK && start) {
 		int64_t shape[] = {rows, session->model.arch.d};
@@ -294,6 +299,8 @@ enum status record_write_steps(struct journal *journal, const struct recovery *r
 		cJSON *json = event("step");
 		cJSON_AddNumberToObject(json, "step", (double)i);
 		add_fields(json, record_step_fields, &history[i]);
+		if (recovery_is_suffix(recovery))
+			journal_add_number(json, "monitor_relative", history[i].monitor_relative);
 		status = journal_event(journal, json, error);
 	}
 	return status;
@@ -335,7 +342,10 @@ static enum status add_end(cJSON *json, const struct journal *journal, const str
 		/* A probe's recovery computes no logits. */
 		add_state(json, session, end->final->objective, end->final->present,
 			  is_probe(session) ? NULL : end->final->logits);
-		add_fields(cJSON_AddObjectToObject(json, "final"), record_final_fields, end->final);
+		cJSON *final = cJSON_AddObjectToObject(json, "final");
+		add_fields(final, record_final_fields, end->final);
+		if (recovery_is_suffix(end->recovery))
+			journal_add_number(final, "monitor_relative", end->final->monitor_relative);
 	}
 	enum status status = STATUS_OK;
 	if (recovery_steps(end->recovery) > 0)

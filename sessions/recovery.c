@@ -8,6 +8,30 @@
 
 enum { IN_FLIGHT = 4 };
 
+/* Norm of the suffix's embeddings at the start. */
+static enum status suffix_norm(double *norm, struct cone *cone, struct error *error)
+{
+	const struct model *model = &cone->session->model;
+	struct pass *pass = &cone->pass;
+	struct tensor ids = pass->ids, rows = tensor_rows(pass->rows, 0, cone->delta_rows), none = {0};
+	ids.cols = cone->delta_rows;
+	struct recorder *rec = recorder_create(cone->session->device, "embeddings");
+	recorder_begin(rec);
+	op_embed(rec, cone->g, ids, rows, model->weights.model[WEIGHT_WTE], none, 1);
+	enum status status = recorder_run(rec, error);
+	recorder_destroy(&rec);
+	size_t n = (size_t)tensor_count(cone->g);
+	float *x = mem_alloc(n, sizeof *x);
+	if (status == STATUS_OK)
+		status = tensor_read(cone->g, x, error);
+	double sum = 0;
+	for (size_t i = 0; i < n; i++)
+		sum += (double)x[i] * (double)x[i];
+	*norm = sqrt(sum);
+	free(x);
+	return status;
+}
+
 /* ||h_def|| over the perturbed rows. */
 static double perturbed_norm(const struct cone *cone)
 {
@@ -33,6 +57,12 @@ static enum status check_settings(const struct recovery *r, struct error *error)
 		return error_set(
 			error, STATUS_INVALID,
 			"--project jacobian needs an objective that reads logits; probe_logit takes none or encoder");
+	if (recovery_is_suffix(r) &&
+	    (s->project != PROJECT_NONE || s->lambda_act > 0 || s->lambda_decode > 0 || s->lambda_delta > 0))
+		return error_set(
+			error, STATUS_INVALID,
+			"a suffix has a loss of its own (METHOD 11): --project has to be none and --lambda-act, "
+			"--lambda-decode and --lambda-delta 0");
 	if (s->corrections > 0 && s->project != PROJECT_JACOBIAN)
 		return error_set(error, STATUS_INVALID, "--corrections belong to --project jacobian");
 	for (int i = 0; i < r->cone.site_count; i++) {
@@ -165,6 +195,8 @@ static enum status fill_state(struct recovery *r, const float *start, struct err
 	 * the reference is the clamped run itself: a second clamp or those rows may move it. */
 	if (status == STATUS_OK)
 		status = recovery_run_evaluation(r, zeros, error);
+	if (status == STATUS_OK && recovery_is_suffix(r))
+		status = monitor_set_initial(&cone->monitor, error);
 	if (status == STATUS_OK && tensor_exists(cone->z)) {
 		if (r->settings.order == ORDER_CLAMP_DELTA && !cone->scene->reference) {
 			status = recovery_copy_now(r, cone->z_ref, cone->z, error);
@@ -200,6 +232,10 @@ static enum status build(struct recovery *r, struct scene *clamped, const float 
 	if (status)
 		return status;
 	r->start_norm = perturbed_norm(&r->cone);
+	if (recovery_is_suffix(r))
+		status = suffix_norm(&r->start_norm, &r->cone, error);
+	if (status)
+		return status;
 	r->lr = r->settings.lr.percent ? r->settings.lr.value / 100 * r->start_norm : r->settings.lr.value;
 	r->budget =
 		r->settings.budget.percent ? r->settings.budget.value / 100 * r->start_norm : r->settings.budget.value;
@@ -276,6 +312,7 @@ static enum status collect(struct recovery *r, int64_t end, struct error *error)
 			.grad_norm = (double)row[OP_METRIC_GRADIENT],
 			.projected_grad_norm = (double)row[OP_METRIC_PROJECTED],
 			.projection_cosine = (double)row[OP_METRIC_COSINE],
+			.monitor_relative = recovery_is_suffix(r) ? (double)row[OP_METRIC_PENALTY] : 0,
 		};
 		double sum =
 			m->objective + m->loss + m->drift_l2 + m->delta_norm + m->grad_norm + m->projected_grad_norm;
@@ -347,12 +384,21 @@ static const struct cone_site *site_of_row(const struct recovery *r, int64_t row
 
 int recovery_row_layer(const struct recovery *r, int64_t row)
 {
+	if (recovery_is_suffix(r))
+		return LAYER_EMBEDDING;
 	return r->session->sites[site_of_row(r, row)->index].sae.layer;
 }
 
 int64_t recovery_row_position(const struct recovery *r, int64_t row)
 {
+	if (recovery_is_suffix(r))
+		return r->cone.positions[row];
 	return r->cone.positions[row - site_of_row(r, row)->first_row];
+}
+
+bool recovery_is_suffix(const struct recovery *r)
+{
+	return r->cone.lowest < 0;
 }
 
 enum status recovery_delta(struct recovery *r, int64_t step, float *delta, struct error *error)

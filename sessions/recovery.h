@@ -11,6 +11,7 @@
 struct recovery_metrics {
 	double objective, loss, drift_l2, decode_drift_l2, drift_relative_l2, delta_norm, grad_norm,
 		projected_grad_norm, projection_cosine;
+	double monitor_relative; /* a suffix: monitor / initial monitor (monitor.h); else 0 */
 };
 /* Of one state. */
 struct recovery_final {
@@ -18,6 +19,7 @@ struct recovery_final {
 	double floor_violation_l2, floor_violation_relative_l2, floor_violation_fraction;
 	double reactivated_fraction, reactivated_fraction_of_eligible, reactivated_mass;
 	double delta_relative;	      /* ||delta|| over ||h_def|| at the perturbed positions */
+	double monitor_relative;      /* as in recovery_metrics */
 	bool present;		      /* is the behaviour back? */
 	float *logits;		      /* [V] at the last prompt position; owned by the recovery */
 	struct logit_summary summary; /* of them */
@@ -43,7 +45,8 @@ int64_t recovery_steps(const struct recovery *recovery); /* made so far */
 int64_t recovery_planned(const struct recovery *recovery);
 const struct recovery_metrics *recovery_history(const struct recovery *recovery); /* [steps] */
 
-/* Rows of delta: layers ascending, then positions as given. */
+/* Rows of delta: layers ascending, then positions as given. A suffix has its own rows, at
+ * LAYER_EMBEDDING. */
 int64_t recovery_rows(const struct recovery *recovery);
 int recovery_row_layer(const struct recovery *recovery, int64_t row);
 int64_t recovery_row_position(const struct recovery *recovery, int64_t row);
@@ -68,6 +71,7 @@ enum status WARN_UNUSED recovery_activations(struct recovery *recovery, int site
 int64_t recovery_first_position(const struct recovery *recovery);
 double recovery_budget(const struct recovery *recovery); /* absolute */
 double recovery_reference_norm(const struct recovery *recovery);
+bool recovery_is_suffix(const struct recovery *recovery);
 
 struct recovery_cost {
 	int dispatches, barriers;

@@ -118,7 +118,7 @@ enum status recovery_evaluate(struct recovery *r, const float *delta, struct rec
 {
 	struct cone *cone = &r->cone;
 	*final = (struct recovery_final){.logits = r->logits};
-	float J = 0;
+	float J = 0, monitor = 0;
 	enum status status = session_check_cancel(r->session, error);
 	if (status == STATUS_OK)
 		status = recovery_copy_now(r, r->delta_kept, cone->delta, error);
@@ -129,6 +129,8 @@ enum status recovery_evaluate(struct recovery *r, const float *delta, struct rec
 		status = tensor_read(cone->readout.J, &J, error);
 	if (status == STATUS_OK && !cone->probing)
 		status = tensor_read(r->final_logits, r->logits, error);
+	if (status == STATUS_OK && recovery_is_suffix(r))
+		status = tensor_read(cone->monitor.ratio, &monitor, error);
 	struct tally t = {0};
 	if (status == STATUS_OK)
 		status = tally_all(&t, r, error);
@@ -140,6 +142,7 @@ enum status recovery_evaluate(struct recovery *r, const float *delta, struct rec
 	final->objective = (double)J;
 	final->delta_norm = norm_of(delta, (size_t)tensor_count(cone->delta));
 	final->delta_relative = final->delta_norm / (r->start_norm + 1e-8);
+	final->monitor_relative = (double)monitor;
 	final->drift_l2 = sqrt(t.drift);
 	final->drift_relative_l2 = final->drift_l2 / reference;
 	final->decode_drift_l2 = sqrt(t.decode);

@@ -66,7 +66,7 @@ static void record_decode_penalty(struct recovery *r, struct recorder *rec)
 static void record_metrics(struct recovery *r, struct recorder *rec, struct tensor raw, struct tensor projected)
 {
 	struct cone *cone = &r->cone;
-	bool drifting = tensor_exists(cone->z);
+	bool drifting = tensor_exists(cone->z), suffix = recovery_is_suffix(r);
 	struct op_metrics metrics = {
 		.J = cone->readout.J,
 		.g_raw = raw,
@@ -77,8 +77,10 @@ static void record_metrics(struct recovery *r, struct recorder *rec, struct tens
 		.change_segments = cone->z_segments,
 		.decoded = cone->decoded,
 		.decoded_segments = cone->decoded_segments,
-		.penalty = drifting ? r->drift_loss : (struct tensor){0},
-		.lambda_act = r->settings.lambda_act,
+		.penalty = suffix     ? cone->monitor.ratio
+			   : drifting ? r->drift_loss
+				      : (struct tensor){0},
+		.lambda_act = suffix ? r->session->suffix.monitor_weight : r->settings.lambda_act,
 		.lambda_decode = r->settings.lambda_decode,
 		.lambda_delta = r->settings.lambda_delta,
 	};
@@ -136,6 +138,8 @@ enum status recovery_record_step(struct recovery *r, struct error *error)
 	cone->capturing = false;
 	cone_record_forward(cone, rec);
 	record_drift(r, rec, -r->settings.lambda_act, true);
+	if (recovery_is_suffix(r))
+		monitor_record(&cone->monitor, rec, -r->session->suffix.monitor_weight);
 	if (r->settings.project == PROJECT_JACOBIAN) {
 		record_jacobian_step(r, rec);
 		return recorder_finish(rec, error);
@@ -174,6 +178,8 @@ enum status recovery_record_evaluation(struct recovery *r, struct error *error)
 	cone->capturing = true;
 	cone_record_forward(cone, rec);
 	record_drift(r, rec, 0, true);
+	if (recovery_is_suffix(r))
+		monitor_record(&cone->monitor, rec, 0);
 	if (!cone->probing) {
 		struct tensor last = tensor_rows(cone->pass.final, 0, 1);
 		op_linear(rec, r->final_logits, last, r->session->model.weights.model[WEIGHT_UNEMBED], OP_OUT_IN, NULL);

@@ -95,6 +95,9 @@ static enum status compare_steps(struct replay_report *report, struct recovery *
 	for (int64_t i = 0; i < run->steps && i < recovery_steps(recovery); i++) {
 		snprintf(where, sizeof where, "step %lld, ", (long long)i);
 		compare_fields(report, where, record_step_fields, &run->history[i], &history[i]);
+		if (run->suffix.count > 0)
+			compare(report, where, "monitor_relative", run->history[i].monitor_relative,
+				history[i].monitor_relative);
 	}
 	if (!run->delta_file || recovery_steps(recovery) < run->steps)
 		return STATUS_OK;
@@ -131,6 +134,9 @@ static enum status compare_result(struct replay_report *report, struct recovery 
 		status = recovery_evaluate(recovery, now, &final, error);
 		if (status == STATUS_OK) {
 			compare_fields(report, "final ", record_final_fields, &run->final, &final);
+			if (run->suffix.count > 0)
+				compare(report, "final ", "monitor_relative", run->final.monitor_relative,
+					final.monitor_relative);
 			compare_state(report, "recovered ", &run->recovered, final.objective, final.present,
 				      final.logits, session->model.arch.vocab);
 		}

@@ -201,14 +201,15 @@ static enum status compute(struct scene *scene, struct scene_work *w, struct err
 static enum status run_scene(struct scene *scene, struct session *session, bool clamped, struct scene *reference,
 			     struct error *error);
 
-/* The clamped run that a scene with frozen rows is measured against; its device memory is
- * given back. */
+/* The clamped run that a scene with frozen rows or a suffix is measured against; its device
+ * memory is given back. */
 static enum status run_reference(struct scene **out, struct session *session, struct error *error)
 {
 	*out = NULL;
 	if (session->settings.order != ORDER_CLAMP_DELTA)
 		return error_set(error, STATUS_INVALID,
-				 "with frozen rows of delta the order has to be clamp-delta; --order is delta-clamp");
+				 "with frozen rows of delta or a suffix the order has to be clamp-delta; --order is "
+				 "delta-clamp");
 	struct scene *reference = mem_alloc(1, sizeof *reference);
 	enum status status = run_scene(reference, session, true, NULL, error);
 	if (status) {
@@ -223,16 +224,57 @@ static enum status run_reference(struct scene **out, struct session *session, st
 	return STATUS_OK;
 }
 
+/* Rows of `width` numbers of a run without a suffix, spread out to where their tokens are with
+ * it; the rows between are those of `with`. Takes x; NULL stays NULL. */
+static float *spread_rows(float *x, const float *with, const struct scene *scene, int64_t suffix, int64_t width)
+{
+	if (!x)
+		return NULL;
+	size_t row = (size_t)width * sizeof *x;
+	int64_t before = scene->prompt - suffix, behind = scene->total - scene->prompt;
+	float *out = mem_copy(with, (size_t)scene->total * row);
+	memcpy(out, x, (size_t)before * row);
+	memcpy(out + scene->prompt * width, x + before * width, (size_t)behind * row);
+	free(x);
+	return out;
+}
+
+/* Gives the reference the positions of the scene with the suffix. */
+static void spread_reference(struct scene *scene, int64_t suffix)
+{
+	struct scene *reference = scene->reference;
+	const struct session *session = scene->session;
+	for (int i = 0; i < session->site_count; i++) {
+		struct scene_site *site = &reference->sites[i];
+		const struct scene_site *with = &scene->sites[i];
+		site->h = spread_rows(site->h, with->h, scene, suffix, session->model.arch.d);
+		site->z = spread_rows(site->z, with->z, scene, suffix, session->sites[i].rule_count);
+	}
+	reference->prompt = scene->prompt;
+	reference->total = scene->total;
+}
+
 enum status scene_run(struct scene *scene, struct session *session, bool clamped, struct error *error)
 {
 	struct scene *reference = NULL;
+	struct suffix suffix = session->suffix;
+	size_t prompt = session->prompt.count;
+	enum status status = STATUS_OK;
 	*scene = (struct scene){0};
-	if (clamped && session->frozen.count > 0) {
-		enum status status = run_reference(&reference, session, error);
-		if (status)
-			return status;
-	}
-	return run_scene(scene, session, clamped, reference, error);
+	/* The base run and the reference have no suffix. */
+	session->prompt.count -= (size_t)suffix.count;
+	session->suffix = (struct suffix){0};
+	if (!clamped)
+		status = run_scene(scene, session, false, NULL, error);
+	else if (session->frozen.count > 0 || suffix.count > 0)
+		status = run_reference(&reference, session, error);
+	session->prompt.count = prompt;
+	session->suffix = suffix;
+	if (clamped && status == STATUS_OK)
+		status = run_scene(scene, session, true, reference, error);
+	if (clamped && status == STATUS_OK && suffix.count > 0)
+		spread_reference(scene, suffix.count);
+	return status;
 }
 
 /* Takes the reference. */

@@ -5,6 +5,10 @@
  * added at its position behind the clamp of its layer, and the clamps above act on what that
  * causes. `reference` is then the clamped run without any delta, which valid flips, drift and
  * reactivation are measured against.
+ *
+ * With a suffix (suffix.h) the base run and `reference` are those of the prompt without it. The
+ * reference's rows are spread out to the positions that their tokens have behind the suffix;
+ * at the suffix itself they are those of the clamped run with the untrained placeholders.
  */
 #ifndef REBOUND_SCENE_H
 #define REBOUND_SCENE_H
@@ -46,8 +50,8 @@ struct scene {
 	double J;
 	float *reads; /* the objective's reads */
 	bool present; /* the behaviour is there (objective_present) */
-	/* With frozen rows: the clamped run without them (its results on the host; no cache and
-	 * no h_device). Owned; NULL without. */
+	/* With frozen rows or a suffix: the clamped run without them (its results on the host; no
+	 * cache and no h_device). Owned; NULL without. */
 	struct scene *reference;
 	/* private */
 	struct arena *arena;

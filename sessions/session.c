@@ -97,6 +97,7 @@ enum status session_set_tokens(struct session *session, const int32_t *ids, size
 					 "token %d (position %zu) is outside the vocabulary, which has ids 0 to %lld",
 					 ids[i], i, (long long)session->model.arch.vocab - 1);
 	session->prompt.count = 0;
+	session->suffix = (struct suffix){0};
 	for (size_t i = 0; i < count; i++)
 		token_list_add(&session->prompt, ids[i]);
 	free(session->prompt_text);

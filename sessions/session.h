@@ -46,6 +46,16 @@ void delta_rows_done(struct delta_rows *rows);
 void delta_rows_add(struct delta_rows *rows, int64_t count, int64_t d, const int *layers, const int64_t *positions,
 		    const float *values);
 
+/* Layer of a row of delta that is added to a token's embedding. */
+enum { LAYER_EMBEDDING = -1 };
+
+/* A trained suffix (METHOD 11, suffix.h): the prompt's last `count` tokens are placeholders, and
+ * delta is added to their embeddings. count 0: there is none. */
+struct suffix {
+	int64_t count;
+	double monitor_weight; /* of monitor / initial monitor in the loss */
+};
+
 struct session {
 	struct device *device; /* owned */
 	struct model model;
@@ -53,10 +63,11 @@ struct session {
 	int site_count;
 
 	/* input */
-	struct token_list prompt; /* T ids */
-	char *prompt_text;	  /* as given; NULL for --tokens */
-	char *prompt_id;	  /* of the prompt set; NULL */
-	char *prompts_path;	  /* the prompt set's file; NULL */
+	struct token_list prompt; /* T ids, a suffix's included */
+	struct suffix suffix;
+	char *prompt_text;  /* as given; NULL for --tokens */
+	char *prompt_id;    /* of the prompt set; NULL */
+	char *prompts_path; /* the prompt set's file; NULL */
 	bool chat;
 
 	/* the defence */

@@ -174,7 +174,7 @@ static void check_direction(const struct opened *m, const int64_t *ids, int T, i
 		u[i] = tiny_normal(seed);
 	for (int side = -1; side <= 1; side++) {
 		struct reference_run run;
-		struct reference_edit edit = {layer, hook, add};
+		struct reference_edit edit = {.layer = layer, .hook = hook, .add = add};
 		for (size_t i = 0; i < n; i++)
 			add[i] = base_edit[i] + side * step * u[i];
 		J[side + 1] = objective(m->reference, ids, T, &edit, dlogits, &run);
@@ -262,7 +262,8 @@ static void refusals(void **state)
 	tiny_model_plan(&tiny, tiny_configs[2], NULL);
 	char *folder = tiny_model_write(&tiny, "refusals", 1);
 	open_model(&m, folder);
-	struct reference_edit middle = {0, HOOK_RESID_MID, add}, above = {2, HOOK_RESID_PRE, add};
+	struct reference_edit middle = {.layer = 0, .hook = HOOK_RESID_MID, .add = add};
+	struct reference_edit above = {.layer = 2, .hook = HOOK_RESID_PRE, .add = add};
 	assert_int_equal(reference_forward(&run, m.reference, (int64_t[]){17}, 1, 1, NULL, 0, &error), STATUS_INVALID);
 	assert_true(scratch_says(error.text, "token id 17 at position 0 is outside the vocabulary of 17"));
 	assert_int_equal(reference_forward(&run, m.reference, (int64_t[]){-1}, 1, 1, NULL, 0, &error), STATUS_INVALID);
