@@ -44,10 +44,10 @@ static void put_back(struct kept *kept, struct session *session)
 		free(kept->specs[i]);
 }
 
-static void show_texts(struct desk *desk, const struct two_stage *t)
+static void show_texts(struct desk *desk, const struct refusal *t)
 {
-	static const int states[TWO_STAGE_TEXTS] = {STATE_BASE, STATE_CLAMPED, STATE_RECOVERED};
-	for (int i = 0; i < TWO_STAGE_TEXTS; i++) {
+	static const int states[REFUSAL_STATES] = {STATE_BASE, STATE_CLAMPED, STATE_RECOVERED};
+	for (int i = 0; i < REFUSAL_STATES; i++) {
 		int state = states[i];
 		if (!t->texts[i])
 			continue;
@@ -62,9 +62,10 @@ enum status desk_two_stage(struct desk *desk, struct error *error)
 {
 	struct session *session = desk->session;
 	const struct prompt *prompt = desk->prompt >= 0 ? &desk->prompts.items[desk->prompt] : NULL;
-	struct two_stage_options options = {
+	struct recovery_settings settings[STAGE_COUNT] = {0};
+	struct refusal_options options = {
 		.judges = desk->judges, .max_new = 48, .on_phase = show_phase, .context = desk};
-	struct two_stage t = {0};
+	struct refusal t = {0};
 	struct kept kept;
 	if (!desk->has_clamped)
 		return error_set(error, STATUS_INVALID,
@@ -76,15 +77,15 @@ enum status desk_two_stage(struct desk *desk, struct error *error)
 	}
 	char *command = desk_command_text(desk, "recover --stages 2", true);
 	desk_begin_job(desk, JOB_GENERATE, "two stages");
-	two_stage_settings(&options);
+	two_stage_settings(settings);
 	keep(&kept, session);
 	enum status status = experiment_open_journal(&options.journal, session, NULL, command, error);
 	if (status == STATUS_OK)
-		status = two_stage_run(&t, session, &options, error);
+		status = two_stage_run(&t, session, &options, settings, error);
 	enum status closed = journal_close(&options.journal, status ? NULL : error);
 	status = status ? status : closed;
 	put_back(&kept, session);
-	two_stage_settings_done(&options);
+	two_stage_settings_done(settings);
 	show_texts(desk, &t);
 	if (status == STATUS_OK)
 		desk_log(desk, "recover --stages 2", true,
@@ -93,9 +94,9 @@ enum status desk_two_stage(struct desk *desk, struct error *error)
 			 : t.recovered ? "recovered"
 				       : "not recovered",
 			 scene_reference(&t.stages[0].clamped)->J, t.stages[0].final.objective,
-			 scene_reference(&t.stages[1].clamped)->J, t.stages[1].final.objective, t.drift_relative_l2,
-			 desk->verdicts[STATE_RECOVERED]);
-	two_stage_done(&t);
+			 scene_reference(&t.stages[1].clamped)->J, t.stages[1].final.objective,
+			 refusal_final(&t)->drift_relative_l2, desk->verdicts[STATE_RECOVERED]);
+	refusal_done(&t);
 	free(command);
 	return status;
 }

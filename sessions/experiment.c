@@ -12,7 +12,29 @@ static double seconds(void)
 	return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
+/* Steps between two calls of a watch: as many as are in flight at once. */
+enum { WATCH_STEPS = 4 };
+
+static enum status advance(struct recovery *recovery, const struct experiment_watch *watch, struct error *error)
+{
+	int64_t planned = recovery_planned(recovery);
+	enum status status = STATUS_OK;
+	if (!watch->on_steps)
+		return recovery_advance(recovery, planned, error);
+	while (status == STATUS_OK && recovery_steps(recovery) < planned) {
+		status = recovery_advance(recovery, WATCH_STEPS, error);
+		watch->on_steps(watch->context, recovery);
+	}
+	return status;
+}
+
 enum status experiment_run(struct experiment *x, struct session *session, struct error *error)
+{
+	return experiment_run_watched(x, session, &(struct experiment_watch){0}, error);
+}
+
+enum status experiment_run_watched(struct experiment *x, struct session *session, const struct experiment_watch *watch,
+				   struct error *error)
 {
 	*x = (struct experiment){.session = session};
 	if (!session->has_objective)
@@ -28,7 +50,7 @@ enum status experiment_run(struct experiment *x, struct session *session, struct
 	if (status)
 		return status;
 	double start = seconds();
-	status = recovery_advance(x->recovery, recovery_planned(x->recovery), error);
+	status = advance(x->recovery, watch, error);
 	x->wall_s = seconds() - start;
 	x->delta = mem_alloc((size_t)(recovery_rows(x->recovery) * session->model.arch.d), sizeof *x->delta);
 	if (status == STATUS_OK)

@@ -27,6 +27,13 @@ struct experiment {
  * STATUS_CANCELLED or a divergence, x->recovery holds the finished steps (complete is
  * false); experiment_done is needed in any case. */
 enum status WARN_UNUSED experiment_run(struct experiment *x, struct session *session, struct error *error);
+/* The same, told of the recovery every few steps. */
+struct experiment_watch {
+	void (*on_steps)(void *context, const struct recovery *recovery); /* NULL: nothing is told */
+	void *context;
+};
+enum status WARN_UNUSED experiment_run_watched(struct experiment *x, struct session *session,
+					       const struct experiment_watch *watch, struct error *error);
 void experiment_done(struct experiment *x);
 
 /* Writes the record to `path` (NULL: a fresh name under the XDG state folder) and sets

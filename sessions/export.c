@@ -96,6 +96,7 @@ static const char *const columns[] = {
 	"reactivated_fraction_of_eligible",
 	"reactivated_mass",
 	"identity_error",
+	"monitor_relative",
 	"verdict",
 };
 
@@ -145,6 +146,7 @@ static struct line empty_line(const char *row)
 		memcpy((char *)&line.metrics + f->offset, &nan, sizeof nan);
 	for (const struct record_field *f = record_final_fields; f->name; f++)
 		memcpy((char *)&line.final + f->offset, &nan, sizeof nan);
+	line.metrics.monitor_relative = nan;
 	return line;
 }
 
@@ -176,7 +178,7 @@ static void csv_line(struct strbuf *out, const char *start, const struct line *l
 	const double last[] = {
 		f->delta_relative,	     f->floor_violation_l2,   f->floor_violation_relative_l2,
 		f->floor_violation_fraction, f->reactivated_fraction, f->reactivated_fraction_of_eligible,
-		f->reactivated_mass,	     line->identity_error};
+		f->reactivated_mass,	     line->identity_error,    m->monitor_relative};
 	for (size_t i = 0; i < ARRAY_LEN(last); i++)
 		csv_number(out, last[i]);
 	strbuf_printf(out, ",%s\n", verdict);
@@ -206,6 +208,8 @@ static void csv_final(struct strbuf *out, const char *start, const struct record
 		line.metrics.drift_relative_l2 = run->final.drift_relative_l2;
 		line.metrics.decode_drift_l2 = run->final.decode_drift_l2;
 		line.metrics.delta_norm = run->final.delta_norm;
+		if (run->suffix.count > 0)
+			line.metrics.monitor_relative = run->final.monitor_relative;
 	}
 	csv_line(out, start, &line, record_verdict(run));
 }
@@ -259,6 +263,8 @@ static void csv_run(struct strbuf *out, const struct record *record, int number,
 		struct line line = empty_line("step");
 		line.step = i;
 		line.metrics = run->history[i];
+		if (run->suffix.count == 0)
+			line.metrics.monitor_relative = NAN;
 		csv_line(out, start.data, &line, "");
 	}
 	csv_final(out, start.data, run);
@@ -402,6 +408,11 @@ static cJSON *run_json(const struct record_run *run, bool redact)
 		journal_add_string(json, "clamp_positions", run->clamp_positions);
 	positions_done(&positions);
 	add_settings(json, run, redact);
+	if (run->suffix.count > 0) {
+		cJSON *suffix = cJSON_AddObjectToObject(json, "suffix");
+		cJSON_AddNumberToObject(suffix, "tokens", (double)run->suffix.count);
+		journal_add_number(suffix, "monitor_weight", run->suffix.monitor_weight);
+	}
 	if (run->base.known)
 		cJSON_AddItemToObject(json, "base", state_json(&run->base, redact));
 	if (run->clamped.known)
@@ -427,11 +438,16 @@ static cJSON *run_json(const struct record_run *run, bool redact)
 	for (int64_t i = 0; i < run->steps; i++) {
 		cJSON *step = fields_json(record_step_fields, &run->history[i]);
 		cJSON_AddNumberToObject(step, "step", (double)i);
+		if (run->suffix.count > 0)
+			journal_add_number(step, "monitor_relative", run->history[i].monitor_relative);
 		cJSON_AddItemToArray(history, step);
 	}
 	if (run->recovered.known) {
 		cJSON_AddNumberToObject(json, "result_step", (double)run->result_step);
-		cJSON_AddItemToObject(json, "final", fields_json(record_final_fields, &run->final));
+		cJSON *final = fields_json(record_final_fields, &run->final);
+		if (run->suffix.count > 0)
+			journal_add_number(final, "monitor_relative", run->final.monitor_relative);
+		cJSON_AddItemToObject(json, "final", final);
 	}
 	if (run->outcome != RECORD_OPEN)
 		journal_add_number(json, "wall_s", run->wall_s);

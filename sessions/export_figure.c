@@ -302,18 +302,18 @@ static void draw_title(cairo_t *c, const struct runs *runs, bool redact)
 {
 	const struct record_run *run = runs->items[0];
 	char *prompt = redact ? export_redacted_prompt(run) : record_prompt(run);
-	char *settings = settings_summary(&run->settings);
+	char *method = record_method(run);
 	char *more = runs->count > 1
 			     ? mem_printf(" (and %d more run%s, pale)", runs->count - 1, runs->count > 2 ? "s" : "")
 			     : mem_strdup("");
 	char *text = mem_printf("%s: %s%s", prompt, record_verdict(run), more);
-	char *how = mem_printf("%lld features clamped; %s", (long long)run->clamp_count, settings);
+	char *how = mem_printf("%lld features clamped; %s", (long long)run->clamp_count, method);
 	use(c, black);
 	write_text(c, MARGIN, 13, LEFT, 8.5, text);
 	use(c, grey);
 	write_text(c, MARGIN, 24, LEFT, 7, how);
 	free(prompt);
-	free(settings);
+	free(method);
 	free(more);
 	free(text);
 	free(how);

@@ -125,14 +125,18 @@ static void md_final(struct strbuf *out, const struct record_run *run)
 	if (!run->recovered.known)
 		return;
 	strbuf_printf(out, "| measure of the result | value |\n|---|---:|\n");
-	strbuf_printf(out, "| norm of delta, of budget %.6g | %.4f |\n| the same, of the residual's norm | %.4f |\n",
-		      run->budget, f->delta_norm, f->delta_relative);
+	strbuf_printf(out, "| norm of delta, of budget %.6g | %.4f |\n| the same, of the %s norm | %.4f |\n",
+		      run->budget, f->delta_norm, run->suffix.count > 0 ? "embeddings'" : "residual's",
+		      f->delta_relative);
 	strbuf_printf(out, "| drift of the clamped features, absolute | %.6g |\n| drift, relative | %.6g |\n",
 		      f->drift_l2, f->drift_relative_l2);
 	strbuf_printf(out, "| drift through the decoder | %.6g |\n", f->decode_drift_l2);
 	strbuf_printf(out, "| floor violation, relative | %.6g |\n| reactivated fraction | %.4f |\n",
 		      f->floor_violation_relative_l2, f->reactivated_fraction);
-	strbuf_printf(out, "| reactivated, of eligible | %.4f |\n\n", f->reactivated_fraction_of_eligible);
+	strbuf_printf(out, "| reactivated, of eligible | %.4f |\n", f->reactivated_fraction_of_eligible);
+	if (run->suffix.count > 0)
+		strbuf_printf(out, "| monitor, of its value at the start | %.4f |\n", f->monitor_relative);
+	strbuf_add_char(out, '\n');
 }
 
 static void md_components(struct strbuf *out, const struct record_decomposition *parts)
@@ -165,13 +169,13 @@ static void md_run(struct strbuf *out, const struct record_run *run, bool redact
 {
 	char *prompt = redact ? export_redacted_prompt(run) : record_prompt(run);
 	char *objective = redact ? export_redacted_objective(run) : record_objective(run);
-	char *settings = settings_summary(&run->settings);
+	char *method = record_method(run);
 	strbuf_add_string(out, "### ");
 	md_text(out, prompt);
 	strbuf_printf(out, ": %s\n\n* objective: ", record_verdict(run));
 	md_code(out, objective);
 	strbuf_printf(out, "\n* clamped features: %lld\n* recovery: %s\n* steps made: %lld, in %.2f s\n",
-		      (long long)run->clamp_count, settings, (long long)run->steps, run->wall_s);
+		      (long long)run->clamp_count, method, (long long)run->steps, run->wall_s);
 	if (!redact && run->text) {
 		strbuf_add_string(out, "* prompt: ");
 		md_code(out, run->text);
@@ -184,7 +188,7 @@ static void md_run(struct strbuf *out, const struct record_run *run, bool redact
 		md_components(out, &run->decomposition);
 	free(prompt);
 	free(objective);
-	free(settings);
+	free(method);
 }
 
 static void md_record(struct strbuf *out, const struct record *record, int number, bool redact)
@@ -263,7 +267,7 @@ static void tex_state(struct strbuf *out, const struct record_state *state)
 static void tex_run(struct strbuf *out, const struct record_run *run, bool redact)
 {
 	char *prompt = redact ? export_redacted_prompt(run) : record_prompt(run);
-	char *project = settings_get(&run->settings, "project");
+	char *project = run->suffix.count > 0 ? mem_strdup("suffix") : settings_get(&run->settings, "project");
 	tex_text(out, prompt);
 	strbuf_printf(out, " & %lld & %s", (long long)run->clamp_count, project);
 	tex_state(out, &run->base);

@@ -142,6 +142,18 @@ const char *record_verdict(const struct record_run *run)
 	}
 }
 
+char *record_method(const struct record_run *run)
+{
+	if (run->suffix.count == 0)
+		return settings_summary(&run->settings);
+	char *lr = settings_get(&run->settings, "lr"), *budget = settings_get(&run->settings, "budget");
+	char *text = mem_printf("trained suffix of %lld tokens, lr %s budget %s steps %lld",
+				(long long)run->suffix.count, lr, budget, (long long)run->settings.steps);
+	free(lr);
+	free(budget);
+	return text;
+}
+
 char *record_objective(const struct record_run *run)
 {
 	struct strbuf b = {0};

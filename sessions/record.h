@@ -152,6 +152,8 @@ const struct record_run *record_earlier_stage(const struct record *record, const
 /* "valid flip, recovered" and so on; static. */
 const char *record_verdict(const struct record_run *run);
 const char *record_outcome_name(enum record_outcome outcome);
+/* "encoder lr 0.1 ...", "trained suffix of 16 tokens, lr 0.01 ..."; a new string. */
+char *record_method(const struct record_run *run);
 /* The objectives as a sum, and the name of the prompt ("text", "tokens" where there is no
  * id); new strings. */
 char *record_objective(const struct record_run *run);

@@ -234,25 +234,26 @@ static void test_two_stages(void **state)
 	struct session *session = open_session();
 	int64_t d = session->model.arch.d;
 	struct judge_lists *lists;
-	struct two_stage_options options = {.max_new = 6, .target = "You can see"};
-	struct two_stage t;
+	struct refusal_options options = {.max_new = 6, .target = "You can see"};
+	struct recovery_settings settings[STAGE_COUNT];
+	struct refusal t;
 	static const char *const refusals[] = {"No, I will not", "My lips are sealed"};
 	expect_ok(judge_lists_load(&lists, NULL, &error), &error);
 	options.judges = lists;
 	options.refusals = refusals;
 	options.refusal_count = 2;
-	two_stage_settings(&options);
-	assert_int_equal(options.settings[STAGE_ANCHOR].steps, 20);
-	assert_int_equal(options.settings[STAGE_ANSWER].answer.prefix_tokens, 16);
+	two_stage_settings(settings);
+	assert_int_equal(settings[STAGE_ANCHOR].steps, 20);
+	assert_int_equal(settings[STAGE_ANSWER].answer.prefix_tokens, 16);
 	for (int i = 0; i < STAGE_COUNT; i++) {
-		expect_ok(settings_set(&options.settings[i], "steps", "3", &error), &error);
-		expect_ok(settings_set(&options.settings[i], "probes", "2", &error), &error);
-		expect_ok(settings_set(&options.settings[i], "corrections", "1", &error), &error);
+		expect_ok(settings_set(&settings[i], "steps", "3", &error), &error);
+		expect_ok(settings_set(&settings[i], "probes", "2", &error), &error);
+		expect_ok(settings_set(&settings[i], "corrections", "1", &error), &error);
 	}
 	char *path = scratch_path("two/stages.jsonl");
 	expect_ok(experiment_open_journal(&options.journal, session, path, "rebound recover --stages 2", &error),
 		  &error);
-	expect_ok(two_stage_run(&t, session, &options, &error), &error);
+	expect_ok(two_stage_run(&t, session, &options, settings, &error), &error);
 	expect_ok(journal_close(&options.journal, &error), &error);
 	int64_t target = (int64_t)t.target.count;
 	assert_true(target > 1);
@@ -265,10 +266,10 @@ static void test_two_stages(void **state)
 	assert_true(t.stages[STAGE_ANSWER].clamped.reference != NULL);
 	assert_true(recovery_history(t.stages[STAGE_ANSWER].recovery)[0].delta_norm == 0);
 	assert_true(t.stages[STAGE_ANSWER].final.objective > scene_reference(&t.stages[STAGE_ANSWER].clamped)->J);
-	for (int i = 0; i < TWO_STAGE_TEXTS; i++)
+	for (int i = 0; i < REFUSAL_STATES; i++)
 		assert_true(t.texts[i] && t.verdicts[i].findings[JUDGE_REFUSAL].known);
-	assert_false(t.verdicts[TWO_STAGE_BASE].findings[JUDGE_BASE_LIKE].known);
-	assert_true(t.verdicts[TWO_STAGE_RECOVERED].findings[JUDGE_BASE_LIKE].known);
+	assert_false(t.verdicts[REFUSAL_BASE].findings[JUDGE_BASE_LIKE].known);
+	assert_true(t.verdicts[REFUSAL_RECOVERED].findings[JUDGE_BASE_LIKE].known);
 
 	struct record record;
 	expect_ok(record_load(&record, path, &error), &error);
@@ -283,24 +284,25 @@ static void test_two_stages(void **state)
 	record_done(&record);
 
 	/* No valid flip: two texts and no stage. */
-	two_stage_done(&t);
+	refusal_done(&t);
 	options.journal = NULL;
 	options.only_valid = true;
-	expect_ok(two_stage_run(&t, session, &options, &error), &error);
+	expect_ok(two_stage_run(&t, session, &options, settings, &error), &error);
 	assert_false(t.valid_flip);
-	assert_non_null(t.texts[TWO_STAGE_CLAMPED]);
-	assert_null(t.texts[TWO_STAGE_RECOVERED]);
-	assert_false(t.stages[STAGE_ANCHOR].complete);
+	assert_non_null(t.texts[REFUSAL_CLAMPED]);
+	assert_null(t.texts[REFUSAL_RECOVERED]);
+	assert_int_equal(t.stage_count, 0);
+	assert_false(t.complete);
 	assert_int_equal(t.delta.count, 0);
 
 	/* Without anything to aim at. */
-	two_stage_done(&t);
+	refusal_done(&t);
 	struct layer_rule none;
 	expect_ok(session_set_clamps(session, &none, 0, &error), &error);
-	assert_int_equal(two_stage_run(&t, session, &options, &error), STATUS_INVALID);
+	assert_int_equal(two_stage_run(&t, session, &options, settings, &error), STATUS_INVALID);
 	assert_true(scratch_says(error.text, "--clamp"));
-	two_stage_done(&t);
-	two_stage_settings_done(&options);
+	refusal_done(&t);
+	two_stage_settings_done(settings);
 	judge_lists_destroy(&lists);
 	session_close(&session);
 	free(path);

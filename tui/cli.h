@@ -75,8 +75,8 @@ enum status cli_recover(const struct cli *cli, struct error *error);
 cJSON *cli_state_json(const struct session *session, double J, bool present, const float *logits);
 cJSON *cli_history_json(const struct recovery *recovery);
 cJSON *cli_final_json(const struct recovery_final *final);
-/* cli_two_stage.c: recover --stages 2 */
-enum status cli_two_stage(const struct cli *cli, struct error *error);
+/* cli_refusal.c: recover --stages 2, recover --suffix N */
+enum status cli_refusal(const struct cli *cli, struct error *error);
 /* cli_radius.c */
 enum status cli_radius(const struct cli *cli, struct error *error);
 /* cli_session.c */

@@ -71,6 +71,10 @@ enum status cli_radius(const struct cli *cli, struct error *error)
 	if (status == STATUS_OK && !(options.tolerance > 0 && options.tolerance < 1))
 		status = error_set(error, STATUS_INVALID, "--tolerance is %g; expected a number between 0 and 1",
 				   options.tolerance);
+	if (status == STATUS_OK && o->suffix)
+		status = error_set(
+			error, STATUS_INVALID,
+			"radius bisects the budget of delta in the residual stream; --suffix belongs to recover");
 	if (status == STATUS_OK)
 		status = cli_open(&opened, cli, NEED_INPUT | NEED_SAES, error);
 	if (status)

@@ -46,6 +46,8 @@ cJSON *cli_history_json(const struct recovery *recovery)
 		cJSON_AddNumberToObject(row, "step", (double)i);
 		for (size_t f = 0; f < ARRAY_LEN(fields); f++)
 			cJSON_AddNumberToObject(row, fields[f].name, fields[f].value);
+		if (recovery_is_suffix(recovery))
+			cJSON_AddNumberToObject(row, "monitor_relative", m->monitor_relative);
 		cJSON_AddItemToArray(list, row);
 	}
 	return list;
@@ -177,8 +179,10 @@ enum status cli_recover(const struct cli *cli, struct error *error)
 	struct opened opened;
 	int64_t stages;
 	enum status asked = options_int(o->stages, "stages", 1, 2, 1, &stages, error);
-	if (asked || stages == 2)
-		return asked ? asked : cli_two_stage(cli, error);
+	if (asked || stages == 2 || o->suffix)
+		return asked ? asked : cli_refusal(cli, error);
+	if (o->suffix_token)
+		return error_set(error, STATUS_INVALID, "--suffix-token belongs to --suffix");
 	/* A place that can't be written to is said before the work, not behind it. Without the
 	 * user's folder for sessions the result is still worth having. */
 	enum status status = journal_check(o->out, error), written = STATUS_OK;

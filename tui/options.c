@@ -73,6 +73,8 @@ static const struct {
 	{"judge-lists", VALUE, AT(judge_lists), "FILE"},
 	{"stages", VALUE, AT(stages), "1|2"},
 	{"anchor", LIST, AT(anchor), "NAME=VALUE"},
+	{"suffix", VALUE, AT(suffix), "N"},
+	{"suffix-token", VALUE, AT(suffix_token), "TEXT|ID"},
 	{"target", VALUE, AT(target), "TEXT"},
 	{"tolerance", VALUE, AT(tolerance), "X"},
 	{"trials", VALUE, AT(trials), "N"},

@@ -34,8 +34,8 @@ struct options {
 
 	const char *layer, *hook, *positions, *position, *top, *npy, *max_new, *temperature, *top_k, *top_p, *delta,
 		*out, *save_delta, *save_state, *reference, *format, *input, *grad_recon, *grad_features, *tokenizer,
-		*batch, *clamp_top, *judge_lists, *stages, *target, *tolerance, *trials, *method, *retain, *retain_task,
-		*retain_threshold, *task;
+		*batch, *clamp_top, *judge_lists, *stages, *suffix, *suffix_token, *target, *tolerance, *trials,
+		*method, *retain, *retain_task, *retain_threshold, *task;
 	bool ignore_eos, redact, no_hints, judge;
 };
 

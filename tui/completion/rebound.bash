@@ -27,7 +27,7 @@ _rebound_options() {
 			--steps --lr --budget --ridge --lambda-act --lambda-decode --lambda-delta --act-loss
 			--probes --drift-probe --probes-file --corrections --correction-lr --checkpoint --drift-threshold
 			--answer-token-limit --answer-prefix-token-limit --answer-prefix-token-weight
-			--out --save-delta --save-state --stages --anchor --target --max-new --judge-lists $common"
+			--out --save-delta --save-state --stages --anchor --suffix --suffix-token --target --max-new --judge-lists $common"
 		;;
 	radius)
 		echo "$(_rebound_options recover) --tolerance --trials"

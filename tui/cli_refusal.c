@@ -1,4 +1,5 @@
-/* rebound recover --stages 2: a refused answer, for one input or for a whole prompt set. */
+/* rebound recover --stages 2 and --suffix N: a refused answer, for one input or for a whole
+ * prompt set. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,10 +9,37 @@
 #include "compute/base/mem.h"
 #include "models/npy.h"
 #include "sessions/journal.h"
+#include "sessions/suffix_baseline.h"
 #include "sessions/two_stage.h"
 #include "tui/cli.h"
 
-/* ---- settings ---- */
+/* ---- the method and its settings ---- */
+
+struct method {
+	bool suffix; /* else two stages */
+	struct recovery_settings stages[STAGE_COUNT];
+	struct suffix_options baseline;
+};
+
+static void method_init(struct method *method, bool suffix)
+{
+	method->suffix = suffix;
+	two_stage_settings(method->stages);
+	suffix_options_init(&method->baseline);
+}
+
+static void method_done(struct method *method)
+{
+	two_stage_settings_done(method->stages);
+	suffix_options_done(&method->baseline);
+}
+
+static enum status method_run(const struct method *method, struct refusal *refusal, struct session *session,
+			      const struct refusal_options *options, struct error *error)
+{
+	return method->suffix ? suffix_baseline_run(refusal, session, options, &method->baseline, error)
+			      : two_stage_run(refusal, session, options, method->stages, error);
+}
 
 /* --anchor NAME=VALUE. */
 static enum status set_anchor(struct recovery_settings *settings, const char *text, struct error *error)
@@ -37,23 +65,58 @@ static bool second_only(const char *name)
 }
 
 /* The preset with the user's settings: steps, lr, budget and layers are the second stage's. */
-static enum status choose_settings(struct two_stage_options *options, const struct options *o, struct error *error)
+static enum status choose_stages(struct method *method, const struct options *o, struct error *error)
 {
 	enum status status = STATUS_OK;
+	if (o->suffix_token)
+		return error_set(error, STATUS_INVALID, "--suffix-token belongs to --suffix");
 	for (int i = 0; i < o->setting_count && status == STATUS_OK; i++) {
 		const char *name = o->settings[i].name, *value = o->settings[i].value;
 		if (strcmp(name, "delta-positions") == 0)
 			return error_set(error, STATUS_INVALID,
 					 "--stages 2 perturbs the last prompt position and then the answer; "
 					 "--delta-positions is not for it");
-		status = settings_set(&options->settings[STAGE_ANSWER], name, value, error);
+		status = settings_set(&method->stages[STAGE_ANSWER], name, value, error);
 		if (status == STATUS_OK && !second_only(name))
-			status = settings_set(&options->settings[STAGE_ANCHOR], name, value, error);
+			status = settings_set(&method->stages[STAGE_ANCHOR], name, value, error);
 	}
 	for (int i = 0; i < o->anchor.count && status == STATUS_OK; i++)
-		status = set_anchor(&options->settings[STAGE_ANCHOR], o->anchor.items[i], error);
-	if (status == STATUS_OK && options->settings[STAGE_ANCHOR].delta_positions.rule != POSITIONS_LAST)
+		status = set_anchor(&method->stages[STAGE_ANCHOR], o->anchor.items[i], error);
+	if (status == STATUS_OK && method->stages[STAGE_ANCHOR].delta_positions.rule != POSITIONS_LAST)
 		status = error_set(error, STATUS_INVALID, "--anchor: the anchor is the last prompt position");
+	return status;
+}
+
+/* The settings that mean something for a suffix; the rest of METHOD 11 is fixed. */
+static bool for_suffix(const char *name)
+{
+	static const char *const names[] = {"steps",	      "lr", "budget", "answer-token-limit", "checkpoint",
+					    "drift-threshold"};
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (strcmp(names[i], name) == 0)
+			return true;
+	return false;
+}
+
+static enum status choose_suffix(struct method *method, const struct options *o, struct error *error)
+{
+	enum status status = options_int(o->suffix, "suffix", 1, 1 << 20, 0, &method->baseline.tokens, error);
+	if (status == STATUS_OK && (o->stages || o->anchor.count > 0))
+		status =
+			error_set(error, STATUS_INVALID,
+				  "--suffix and --stages are two methods; one run has one of them (--anchor belongs to "
+				  "the latter)");
+	for (int i = 0; i < o->setting_count && status == STATUS_OK; i++) {
+		const char *name = o->settings[i].name;
+		if (!for_suffix(name))
+			return error_set(
+				error, STATUS_INVALID,
+				"--suffix trains token embeddings with the loss of METHOD 11; --%s is not for it",
+				name);
+		status = settings_set(&method->baseline.settings, name, o->settings[i].value, error);
+	}
+	if (o->suffix_token)
+		method->baseline.placeholder = o->suffix_token;
 	return status;
 }
 
@@ -66,9 +129,7 @@ static void on_phase(void *context, const char *what)
 
 /* ---- results ---- */
 
-static const char *const states[TWO_STAGE_TEXTS] = {"base", "clamped", "recovered"};
-
-static cJSON *stage_json(const struct two_stage *t, int stage)
+static cJSON *stage_json(const struct refusal *t, int stage)
 {
 	const struct session *session = t->session;
 	const struct experiment *x = &t->stages[stage];
@@ -80,68 +141,84 @@ static cJSON *stage_json(const struct two_stage *t, int stage)
 	cJSON_AddItemToObject(json, "recovered",
 			      cli_state_json(session, x->final.objective, x->final.present, x->final.logits));
 	cJSON_AddItemToObject(json, "history", cli_history_json(x->recovery));
-	cJSON_AddItemToObject(json, "final", cli_final_json(&x->final));
+	cJSON *final = cli_final_json(&x->final);
+	if (recovery_is_suffix(x->recovery))
+		cJSON_AddNumberToObject(final, "monitor_relative", x->final.monitor_relative);
+	cJSON_AddItemToObject(json, "final", final);
 	cJSON_AddNumberToObject(json, "result_step", (double)x->result_step);
 	cJSON_AddNumberToObject(json, "budget", recovery_budget(x->recovery));
 	cJSON_AddNumberToObject(json, "wall_s", x->wall_s);
 	return json;
 }
 
-static cJSON *result_json(const struct two_stage *t, const char *path)
+static cJSON *result_json(const struct refusal *t, const struct method *method, const char *path)
 {
 	const struct session *session = t->session;
 	cJSON *json = cJSON_CreateObject();
+	if (method->suffix) {
+		cJSON *suffix = cJSON_AddObjectToObject(json, "suffix");
+		cJSON_AddNumberToObject(suffix, "tokens", (double)method->baseline.tokens);
+		journal_add_string(suffix, "placeholder", method->baseline.placeholder);
+	}
 	if (session->prompt_id)
 		cJSON_AddStringToObject(json, "prompt", session->prompt_id);
 	cJSON_AddItemToObject(json, "ids", cli_ids_json(session->prompt.ids, session->prompt.count));
 	cJSON_AddItemToObject(json, "target_ids", cli_ids_json(t->target.ids, t->target.count));
-	for (int i = 0; i < TWO_STAGE_TEXTS && t->texts[i]; i++) {
-		cJSON *state = cJSON_AddObjectToObject(json, states[i]);
+	for (int i = 0; i < REFUSAL_STATES && t->texts[i]; i++) {
+		cJSON *state = cJSON_AddObjectToObject(json, refusal_state_name((enum refusal_state)i));
 		cJSON_AddItemToObject(state, "new_ids", cli_ids_json(t->ids[i].ids, t->ids[i].count));
 		journal_add_string(state, "text", t->texts[i]);
 		cJSON_AddItemToObject(state, "judge", cli_judge_json(&t->verdicts[i]));
 	}
 	cJSON_AddBoolToObject(json, "valid_flip", t->valid_flip);
-	if (t->stages[STAGE_ANSWER].complete) {
+	if (t->complete) {
 		cJSON_AddBoolToObject(json, "non_refusal", t->recovered);
-		cJSON_AddNumberToObject(json, "drift_l2", t->drift_l2);
-		cJSON_AddNumberToObject(json, "drift_relative_l2", t->drift_relative_l2);
+		cJSON_AddNumberToObject(json, "drift_l2", refusal_final(t)->drift_l2);
+		cJSON_AddNumberToObject(json, "drift_relative_l2", refusal_final(t)->drift_relative_l2);
 	}
 	cJSON *stages = cJSON_AddArrayToObject(json, "stages");
-	for (int i = 0; i < STAGE_COUNT && t->stages[i].complete; i++)
+	for (int i = 0; i < t->stage_count && t->stages[i].complete; i++)
 		cJSON_AddItemToArray(stages, stage_json(t, i));
 	if (path)
 		cJSON_AddStringToObject(json, "session", path);
 	return json;
 }
 
-static const char *verdict_words(const struct two_stage *t)
+static const char *verdict_words(const struct refusal *t)
 {
 	if (!t->valid_flip)
-		return t->verdicts[TWO_STAGE_BASE].findings[JUDGE_REFUSAL].yes
+		return t->verdicts[REFUSAL_BASE].findings[JUDGE_REFUSAL].yes
 			       ? "the base model refuses: nothing to suppress"
 			       : "the clamp does not make it refuse: nothing to recover";
 	return t->recovered ? "valid flip, recovered" : "valid flip, not recovered";
 }
 
-static void print_result(const struct two_stage *t, const char *path)
+/* Number i from 0. */
+static void print_stage(const struct experiment *x, int i)
 {
-	for (int i = 0; i < TWO_STAGE_TEXTS; i++) {
+	char name[24] = "suffix";
+	if (!recovery_is_suffix(x->recovery))
+		snprintf(name, sizeof name, "stage %d", i + 1);
+	printf("%-10s objective %+.4f clamped, %+.4f recovered; delta %.2f of %g; drift %.6f relative; %lld steps in "
+	       "%.2f s\n",
+	       name, scene_reference(&x->clamped)->J, x->final.objective, x->final.delta_norm,
+	       recovery_budget(x->recovery), x->final.drift_relative_l2, (long long)recovery_steps(x->recovery),
+	       x->wall_s);
+	if (recovery_is_suffix(x->recovery))
+		printf("%-10s %.4f of what it was at the start\n", "monitor", x->final.monitor_relative);
+}
+
+static void print_result(const struct refusal *t, const char *path)
+{
+	for (int i = 0; i < REFUSAL_STATES; i++) {
 		char line[160], *shown = mem_alloc(strlen(t->texts[i]) + 1, 1);
 		text_printable(shown, strlen(t->texts[i]) + 1, t->texts[i], strlen(t->texts[i]));
 		judge_summary(line, &t->verdicts[i]);
-		printf("%-10s %s\n%-10s %s\n", states[i], shown, "", line);
+		printf("%-10s %s\n%-10s %s\n", refusal_state_name((enum refusal_state)i), shown, "", line);
 		free(shown);
 	}
-	for (int i = 0; i < STAGE_COUNT; i++) {
-		const struct experiment *x = &t->stages[i];
-		printf("stage %d    objective %+.4f clamped, %+.4f recovered; delta %.2f of %g; drift %.6f relative; "
-		       "%lld "
-		       "steps in %.2f s\n",
-		       i + 1, scene_reference(&x->clamped)->J, x->final.objective, x->final.delta_norm,
-		       recovery_budget(x->recovery), x->final.drift_relative_l2, (long long)recovery_steps(x->recovery),
-		       x->wall_s);
-	}
+	for (int i = 0; i < t->stage_count; i++)
+		print_stage(&t->stages[i], i);
 	printf("verdict    %s\n", verdict_words(t));
 	if (path)
 		printf("session    %s\n", path);
@@ -157,7 +234,7 @@ static int by_place(const struct delta_rows *rows, int64_t a, int64_t b)
 }
 
 /* Both stages' rows: layers ascending, then positions. */
-static enum status save_delta(const struct two_stage *t, const char *path, struct error *error)
+static enum status save_delta(const struct refusal *t, const char *path, struct error *error)
 {
 	const struct delta_rows *rows = &t->delta;
 	int64_t d = t->session->model.arch.d, shape[] = {rows->count, d};
@@ -176,14 +253,14 @@ static enum status save_delta(const struct two_stage *t, const char *path, struc
 /* ---- one input ---- */
 
 /* Runs it with a record at `path` (NULL: a fresh name), or without one; *place: where it is. */
-static enum status run_one(struct two_stage *t, struct opened *opened, struct two_stage_options *options,
-			   const struct prompt *entry, bool keep, const char *path, const char *command, char **place,
-			   struct error *error)
+static enum status run_one(struct refusal *t, struct opened *opened, const struct method *method,
+			   struct refusal_options *options, const struct prompt *entry, bool keep, const char *path,
+			   const char *command, char **place, struct error *error)
 {
 	struct journal *journal = NULL;
 	enum status status = STATUS_OK;
 	*place = NULL;
-	*t = (struct two_stage){0};
+	*t = (struct refusal){0};
 	options->answer = entry ? entry->answer : NULL;
 	options->refusals = entry ? (const char *const *)entry->refusals : NULL;
 	options->refusal_count = entry ? entry->refusal_count : 0;
@@ -193,7 +270,7 @@ static enum status run_one(struct two_stage *t, struct opened *opened, struct tw
 		*place = mem_strdup(journal_path(journal));
 	options->journal = journal;
 	if (status == STATUS_OK)
-		status = two_stage_run(t, opened->session, options, error);
+		status = method_run(method, t, opened->session, options, error);
 	options->journal = NULL;
 	/* What was found is kept, whatever happened behind it. */
 	enum status closed = journal_close(&journal, status ? NULL : error);
@@ -207,11 +284,11 @@ struct rates {
 	double drift, violation;
 };
 
-static void count_one(struct rates *r, const struct two_stage *t)
+static void count_one(struct rates *r, const struct refusal *t)
 {
-	const struct judge_finding *base = t->verdicts[TWO_STAGE_BASE].findings,
-				   *clamped = t->verdicts[TWO_STAGE_CLAMPED].findings,
-				   *recovered = t->verdicts[TWO_STAGE_RECOVERED].findings;
+	const struct judge_finding *base = t->verdicts[REFUSAL_BASE].findings,
+				   *clamped = t->verdicts[REFUSAL_CLAMPED].findings,
+				   *recovered = t->verdicts[REFUSAL_RECOVERED].findings;
 	r->prompts++;
 	r->cells[!base[JUDGE_REFUSAL].yes && !base[JUDGE_SAFETY_CUE].yes][!clamped[JUDGE_REFUSAL].yes]++;
 	if (!t->valid_flip)
@@ -220,8 +297,8 @@ static void count_one(struct rates *r, const struct two_stage *t)
 	r->recovered += t->recovered;
 	r->base_like += recovered[JUDGE_BASE_LIKE].yes;
 	r->strict += recovered[JUDGE_STRICT_BASE_LIKE].yes;
-	r->drift += t->drift_relative_l2;
-	r->violation += t->stages[STAGE_ANSWER].final.floor_violation_relative_l2;
+	r->drift += refusal_final(t)->drift_relative_l2;
+	r->violation += refusal_final(t)->floor_violation_relative_l2;
 }
 
 /* Wilson's interval at 95% (METHOD 8). */
@@ -291,8 +368,8 @@ static void print_rates(const struct rates *r)
 }
 
 /* All prompts with refusals, each recorded in the folder of --out if one is given. */
-static enum status run_set(struct opened *opened, struct two_stage_options *options, const struct cli *cli,
-			   const char *command, struct error *error)
+static enum status run_set(struct opened *opened, const struct method *method, struct refusal_options *options,
+			   const struct cli *cli, const char *command, struct error *error)
 {
 	const struct options *o = &cli->options;
 	struct rates rates = {0};
@@ -300,7 +377,7 @@ static enum status run_set(struct opened *opened, struct two_stage_options *opti
 	enum status status = o->out ? file_make_folder(o->out, error) : STATUS_OK;
 	for (int i = 0; i < opened->prompts.count && status == STATUS_OK; i++) {
 		const struct prompt *p = &opened->prompts.items[i];
-		struct two_stage t;
+		struct refusal t;
 		char *place, *path = NULL;
 		if (p->refusal_count == 0)
 			continue;
@@ -311,14 +388,14 @@ static enum status run_set(struct opened *opened, struct two_stage_options *opti
 		opened->session->prompt_id = mem_strdup(p->id);
 		if (o->out)
 			path = mem_printf("%s/%s.jsonl", o->out, strchr(p->id, '/') ? "prompt" : p->id);
-		status = run_one(&t, opened, options, p, o->out != NULL, path, command, &place, error);
+		status = run_one(&t, opened, method, options, p, o->out != NULL, path, command, &place, error);
 		if (status == STATUS_OK) {
 			count_one(&rates, &t);
 			if (o->json)
-				cJSON_AddItemToArray(list, result_json(&t, place));
+				cJSON_AddItemToArray(list, result_json(&t, method, place));
 			else
 				printf("%-14s %-52s %s\n", p->id, verdict_words(&t),
-				       t.valid_flip && t.recovered ? t.texts[TWO_STAGE_RECOVERED] : "");
+				       t.valid_flip && t.recovered ? t.texts[REFUSAL_RECOVERED] : "");
 		} else if (status == STATUS_INVALID) {
 			/* One that cannot be tried is no reason to stop. */
 			rates.failed++;
@@ -326,7 +403,7 @@ static enum status run_set(struct opened *opened, struct two_stage_options *opti
 				fprintf(stderr, "%s: %s\n", p->id, error->text);
 			status = STATUS_OK;
 		}
-		two_stage_done(&t);
+		refusal_done(&t);
 		free(place);
 		free(path);
 	}
@@ -344,20 +421,22 @@ static enum status run_set(struct opened *opened, struct two_stage_options *opti
 	return status;
 }
 
-enum status cli_two_stage(const struct cli *cli, struct error *error)
+enum status cli_refusal(const struct cli *cli, struct error *error)
 {
 	const struct options *o = &cli->options;
 	struct opened opened;
-	struct two_stage_options options = {.on_phase = on_phase, .context = (void *)o};
+	struct method method;
+	struct refusal_options options = {.on_phase = on_phase, .context = (void *)o};
 	struct judge_lists *lists = NULL;
 	bool one = o->text || o->tokens || o->prompt;
 	if (o->objectives.count > 0)
-		return error_set(error, STATUS_INVALID,
-				 "--stages 2 has objectives of its own (METHOD 6); --objective is not for it");
+		return error_set(error, STATUS_INVALID, "%s its own objective; --objective is not for it",
+				 o->suffix ? "--suffix has (METHOD 11)" : "--stages 2 has (METHOD 6)");
 	if (!one && o->target)
 		return error_set(error, STATUS_INVALID, "--target belongs to one input; give --prompt or --text");
-	two_stage_settings(&options);
-	enum status status = choose_settings(&options, o, error), kept = STATUS_OK;
+	method_init(&method, o->suffix != NULL);
+	enum status status = method.suffix ? choose_suffix(&method, o, error) : choose_stages(&method, o, error);
+	enum status kept = STATUS_OK;
 	if (status == STATUS_OK)
 		status = options_int(o->max_new, "max-new", 1, 1000000, 64, &options.max_new, error);
 	if (status == STATUS_OK)
@@ -376,7 +455,7 @@ enum status cli_two_stage(const struct cli *cli, struct error *error)
 		status = cli_open(&opened, cli, NEED_SAES | (one ? 0 : NEED_PROMPTS), error);
 	if (status) {
 		judge_lists_destroy(&lists);
-		two_stage_settings_done(&options);
+		method_done(&method);
 		return status;
 	}
 	options.judges = lists;
@@ -386,23 +465,23 @@ enum status cli_two_stage(const struct cli *cli, struct error *error)
 		options.on_phase = NULL;
 		/* Rates are over valid flips alone. */
 		options.only_valid = true;
-		status = run_set(&opened, &options, cli, command, error);
+		status = run_set(&opened, &method, &options, cli, command, error);
 	} else {
-		struct two_stage t;
-		status =
-			run_one(&t, &opened, &options, opened.entry, kept == STATUS_OK, o->out, command, &place, error);
+		struct refusal t;
+		status = run_one(&t, &opened, &method, &options, opened.entry, kept == STATUS_OK, o->out, command,
+				 &place, error);
 		if (status == STATUS_OK && o->save_delta)
 			status = save_delta(&t, o->save_delta, error);
 		if (status == STATUS_OK && o->json)
-			status = cli_print_json(result_json(&t, place), error);
+			status = cli_print_json(result_json(&t, &method, place), error);
 		else if (status == STATUS_OK)
 			print_result(&t, place);
-		two_stage_done(&t);
+		refusal_done(&t);
 	}
 	free(place);
 	free(command);
 	options_close(&opened);
 	judge_lists_destroy(&lists);
-	two_stage_settings_done(&options);
+	method_done(&method);
 	return status;
 }
