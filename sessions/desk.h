@@ -97,8 +97,9 @@ struct desk {
 
 	struct desk_view view;
 	struct desk_run run;
-	struct snapshot_run *earlier; /* those that it was forked from, the first first */
-	int earlier_count, run_begin; /* snapshot.h */
+	struct snapshot_run *earlier;  /* those that it was forked from, the first first */
+	int earlier_count, run_begin;  /* snapshot.h */
+	struct snapshot_method method; /* what was last made of a refused answer; known: it is shown */
 	bool flips_running;
 	int flips_at;
 
@@ -206,8 +207,11 @@ enum status WARN_UNUSED desk_run_decompose(struct desk *desk, struct error *erro
 enum status WARN_UNUSED desk_generate(struct desk *desk, int64_t tokens, struct error *error);
 /* "FORMAT PATH [redact]": the current run's session as a file (export.h). */
 enum status WARN_UNUSED desk_export(struct desk *desk, const char *text, struct error *error);
-/* desk_methods.c: both block; the texts, verdicts and a line of the log are what they leave. */
+/* desk_methods.c: all block; the texts, verdicts and a line of the log are what they leave, and
+ * the first two the curves of their steps, until desk_method_forget. */
 enum status WARN_UNUSED desk_two_stage(struct desk *desk, struct error *error);
+enum status WARN_UNUSED desk_suffix(struct desk *desk, struct error *error);
+void desk_method_forget(struct desk *desk);
 enum status WARN_UNUSED desk_radius(struct desk *desk, struct error *error);
 enum status WARN_UNUSED desk_note(struct desk *desk, const char *text, struct error *error);
 

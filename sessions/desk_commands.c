@@ -535,6 +535,12 @@ static enum status run_two_stage(struct desk *desk, const struct command *comman
 	return desk_two_stage(desk, error);
 }
 
+static enum status run_suffix(struct desk *desk, const struct command *command, struct error *error)
+{
+	(void)command;
+	return desk_suffix(desk, error);
+}
+
 static enum status run_radius(struct desk *desk, const struct command *command, struct error *error)
 {
 	(void)command;
@@ -607,6 +613,7 @@ void desk_command(struct desk *desk, const struct command *command)
 		[COMMAND_ATTRIBUTE] = attribute,
 		[COMMAND_GENERATE] = run_generate,
 		[COMMAND_TWO_STAGE] = run_two_stage,
+		[COMMAND_SUFFIX] = run_suffix,
 		[COMMAND_RADIUS] = run_radius,
 		[COMMAND_RUN] = run_or_pause,
 		[COMMAND_STEP] = one_step,

@@ -15,7 +15,7 @@ void desk_history(struct snapshot_history *h, const struct recovery *recovery)
 	h->steps = (int)n;
 	h->planned = (int)recovery_planned(recovery);
 	float **const curves[] = {&h->objective,  &h->loss,   &h->drift,    &h->drift_relative, &h->decode_drift,
-				  &h->delta_norm, &h->cosine, &h->gradient, &h->projected};
+				  &h->delta_norm, &h->cosine, &h->gradient, &h->projected,	&h->monitor};
 	for (size_t c = 0; c < ARRAY_LEN(curves); c++)
 		*curves[c] = mem_alloc(n, sizeof **curves[c]);
 	for (size_t i = 0; i < n; i++) {
@@ -28,6 +28,7 @@ void desk_history(struct snapshot_history *h, const struct recovery *recovery)
 		h->cosine[i] = (float)m[i].projection_cosine;
 		h->gradient[i] = (float)m[i].grad_norm;
 		h->projected[i] = (float)m[i].projected_grad_norm;
+		h->monitor[i] = (float)m[i].monitor_relative;
 	}
 }
 

@@ -1,4 +1,5 @@
-/* The desk's longer methods: a recovery in two stages, and the recovery radius. */
+/* The desk's longer methods: a refused answer in two stages or by a suffix, and the recovery
+ * radius. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,42 +7,93 @@
 #include "compute/base/mem.h"
 #include "sessions/desk.h"
 #include "sessions/radius.h"
+#include "sessions/suffix_baseline.h"
 #include "sessions/two_stage.h"
+
+/* What a method replaces while it runs. Between steps it is put back for as long as it takes
+ * to make a snapshot: the screens show the desk's own prompt, objective and settings. */
+struct running {
+	struct desk *desk;
+	const char *name; /* "two stages" */
+	struct recovery_settings settings;
+	struct objective objective;
+	bool has_objective;
+	struct suffix suffix; /* none */
+};
+
+static void take(struct running *r, struct desk *desk, const char *name)
+{
+	struct session *session = desk->session;
+	*r = (struct running){.desk = desk, .name = name, .objective = session->objective};
+	r->has_objective = session->has_objective;
+	session->objective = (struct objective){0};
+	session->has_objective = false;
+	(void)!settings_copy(&r->settings, &session->settings); /* it copies memory only */
+}
+
+static void exchange(struct running *r)
+{
+	struct session *session = r->desk->session;
+	struct running now = {.settings = session->settings,
+			      .objective = session->objective,
+			      .has_objective = session->has_objective,
+			      .suffix = session->suffix};
+	session->prompt.count += (size_t)r->suffix.count;
+	session->prompt.count -= (size_t)now.suffix.count;
+	session->settings = r->settings;
+	session->objective = r->objective;
+	session->has_objective = r->has_objective;
+	session->suffix = r->suffix;
+	r->settings = now.settings;
+	r->objective = now.objective;
+	r->has_objective = now.has_objective;
+	r->suffix = now.suffix;
+}
+
+static void put_back(struct running *r)
+{
+	exchange(r);
+	(void)!session_set_frozen(r->desk->session, NULL, NULL); /* none is accepted */
+	settings_done(&r->settings);
+	if (r->has_objective)
+		objective_done(&r->objective);
+}
+
+static void publish(struct running *r)
+{
+	exchange(r);
+	desk_pulse(r->desk);
+	exchange(r);
+}
 
 static void show_phase(void *context, const char *what)
 {
-	struct desk *desk = context;
-	/* In between the session has the stages' objectives, which the scenes shown do not. */
-	if (desk->session->frozen.count == 0 && strstr(what, "stage 2") == NULL) {
-		snprintf(desk->job_text, sizeof desk->job_text, "two stages: %s", what);
-		desk_pulse(desk);
-	}
+	struct running *r = context;
+	snprintf(r->desk->job_text, sizeof r->desk->job_text, "%s: %s", r->name, what);
+	r->desk->job_done = r->desk->job_total = 0;
+	publish(r);
 }
 
-/* What the stages replace for a while. */
-struct kept {
-	struct recovery_settings settings;
-	char *specs[OBJECTIVE_MAX_TERMS];
-	int count;
-};
-
-static void keep(struct kept *kept, const struct session *session)
+static void show_steps(void *context, const struct recovery *recovery)
 {
-	*kept = (struct kept){0};
-	(void)!settings_copy(&kept->settings, &session->settings);
-	for (int i = 0; session->has_objective && i < session->objective.count; i++)
-		kept->specs[kept->count++] = mem_strdup(session->objective.specs[i]);
+	struct running *r = context;
+	struct desk *desk = r->desk;
+	struct snapshot_method *method = &desk->method;
+	desk_method_forget(desk);
+	method->known = true;
+	method->suffix = recovery_is_suffix(recovery);
+	method->budget = recovery_budget(recovery);
+	snprintf(method->title, sizeof method->title, "%s", desk->job_text);
+	desk_history(&method->history, recovery);
+	desk->job_done = (double)recovery_steps(recovery);
+	desk->job_total = (double)recovery_planned(recovery);
+	publish(r);
 }
 
-static void put_back(struct kept *kept, struct session *session)
+void desk_method_forget(struct desk *desk)
 {
-	(void)!settings_copy(&session->settings, &kept->settings);
-	/* These were accepted before. */
-	(void)!session_set_objective(session, (const char *const *)kept->specs, kept->count, NULL);
-	(void)!session_set_frozen(session, NULL, NULL);
-	settings_done(&kept->settings);
-	for (int i = 0; i < kept->count; i++)
-		free(kept->specs[i]);
+	snapshot_history_done(&desk->method.history);
+	desk->method = (struct snapshot_method){0};
 }
 
 static void show_texts(struct desk *desk, const struct refusal *t)
@@ -58,15 +110,41 @@ static void show_texts(struct desk *desk, const struct refusal *t)
 	}
 }
 
-enum status desk_two_stage(struct desk *desk, struct error *error)
+/* What came of it; of each stage where its objective went. */
+static void log_result(struct desk *desk, const char *verb, const struct refusal *t)
+{
+	struct strbuf stages = {0};
+	for (int i = 0; i < t->stage_count; i++) {
+		const struct experiment *x = &t->stages[i];
+		if (recovery_is_suffix(x->recovery))
+			strbuf_printf(&stages, "%+.2f to %+.2f, monitor %.2f of its start, ",
+				      scene_reference(&x->clamped)->J, x->final.objective, x->final.monitor_relative);
+		else
+			strbuf_printf(&stages, "stage %d %+.2f to %+.2f, ", i + 1, scene_reference(&x->clamped)->J,
+				      x->final.objective);
+	}
+	desk_log(desk, verb, true, "%s: %srelative drift %.4f; %s",
+		 !t->valid_flip ? "no valid flip"
+		 : t->recovered ? "recovered"
+				: "not recovered",
+		 stages.data, refusal_final(t)->drift_relative_l2, desk->verdicts[STATE_RECOVERED]);
+	strbuf_done(&stages);
+}
+
+/* One method on the desk's prompt and clamps; `suffix` NULL: the two stages. */
+static enum status recover_refusal(struct desk *desk, const char *name, const char *verb,
+				   const struct suffix_options *suffix,
+				   const struct recovery_settings stages[STAGE_COUNT], struct error *error)
 {
 	struct session *session = desk->session;
 	const struct prompt *prompt = desk->prompt >= 0 ? &desk->prompts.items[desk->prompt] : NULL;
-	struct recovery_settings settings[STAGE_COUNT] = {0};
-	struct refusal_options options = {
-		.judges = desk->judges, .max_new = 48, .on_phase = show_phase, .context = desk};
+	struct running running;
+	struct refusal_options options = {.judges = desk->judges,
+					  .max_new = 48,
+					  .on_phase = show_phase,
+					  .on_steps = show_steps,
+					  .context = &running};
 	struct refusal t = {0};
-	struct kept kept;
 	if (!desk->has_clamped)
 		return error_set(error, STATUS_INVALID,
 				 "there is nothing to recover from: clamp a feature first (space)");
@@ -75,29 +153,44 @@ enum status desk_two_stage(struct desk *desk, struct error *error)
 		options.refusals = (const char *const *)prompt->refusals;
 		options.refusal_count = prompt->refusal_count;
 	}
-	char *command = desk_command_text(desk, "recover --stages 2", true);
-	desk_begin_job(desk, JOB_GENERATE, "two stages");
-	two_stage_settings(settings);
-	keep(&kept, session);
+	char *command = desk_command_text(desk, verb, true);
+	desk_method_forget(desk);
+	desk_begin_job(desk, JOB_GENERATE, name);
 	enum status status = experiment_open_journal(&options.journal, session, NULL, command, error);
+	take(&running, desk, name);
 	if (status == STATUS_OK)
-		status = two_stage_run(&t, session, &options, settings, error);
+		status = suffix ? suffix_baseline_run(&t, session, &options, suffix, error)
+				: two_stage_run(&t, session, &options, stages, error);
 	enum status closed = journal_close(&options.journal, status ? NULL : error);
 	status = status ? status : closed;
-	put_back(&kept, session);
-	two_stage_settings_done(settings);
+	put_back(&running);
 	show_texts(desk, &t);
 	if (status == STATUS_OK)
-		desk_log(desk, "recover --stages 2", true,
-			 "%s: stage 1 %+.2f to %+.2f, stage 2 %+.2f to %+.2f, relative drift %.4f; %s",
-			 !t.valid_flip ? "no valid flip"
-			 : t.recovered ? "recovered"
-				       : "not recovered",
-			 scene_reference(&t.stages[0].clamped)->J, t.stages[0].final.objective,
-			 scene_reference(&t.stages[1].clamped)->J, t.stages[1].final.objective,
-			 refusal_final(&t)->drift_relative_l2, desk->verdicts[STATE_RECOVERED]);
+		log_result(desk, verb, &t);
 	refusal_done(&t);
 	free(command);
+	return status;
+}
+
+enum status desk_two_stage(struct desk *desk, struct error *error)
+{
+	struct recovery_settings stages[STAGE_COUNT];
+	two_stage_settings(stages);
+	enum status status = recover_refusal(desk, "two stages", "recover --stages 2", NULL, stages, error);
+	two_stage_settings_done(stages);
+	return status;
+}
+
+enum status desk_suffix(struct desk *desk, struct error *error)
+{
+	struct suffix_options suffix;
+	suffix_options_init(&suffix);
+	char *name = mem_printf("suffix of %lld tokens", (long long)suffix.tokens);
+	char *verb = mem_printf("recover --suffix %lld", (long long)suffix.tokens);
+	enum status status = recover_refusal(desk, name, verb, &suffix, NULL, error);
+	suffix_options_done(&suffix);
+	free(name);
+	free(verb);
 	return status;
 }
 

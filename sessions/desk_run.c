@@ -138,6 +138,7 @@ enum status desk_run_show(struct desk *desk, int64_t step, struct error *error)
 	struct desk_run *run = &desk->run;
 	if (!run->recovery)
 		return STATUS_OK;
+	desk_method_forget(desk);
 	int64_t steps = recovery_steps(run->recovery);
 	if (step > steps)
 		step = steps;
@@ -235,6 +236,7 @@ void desk_run_stop(struct desk *desk)
 	free(run->delta);
 	free(run->path);
 	*run = (struct desk_run){0};
+	desk_method_forget(desk);
 	desk_earlier_forget(desk);
 	if (desk->has_parts)
 		decomposition_done(&desk->parts);

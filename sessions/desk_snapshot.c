@@ -457,6 +457,8 @@ static void recovery(struct snapshot *s, const struct desk *desk)
 		free(value);
 	}
 	s->step_shown = -1;
+	s->method = desk->method;
+	snapshot_history_copy(&s->method.history, &desk->method.history);
 	s->recovery_running = run->running;
 	s->recovery_paused = run->paused;
 	if (!run->recovery)
@@ -588,12 +590,12 @@ struct snapshot *desk_snapshot(const struct desk *desk)
 	return s;
 }
 
-enum { CURVES = 9 };
+enum { CURVES = 10 };
 
 static void curves_of(float **out[CURVES], struct snapshot_history *h)
 {
 	float **const curves[CURVES] = {&h->objective,	&h->loss,   &h->drift,	  &h->drift_relative, &h->decode_drift,
-					&h->delta_norm, &h->cosine, &h->gradient, &h->projected};
+					&h->delta_norm, &h->cosine, &h->gradient, &h->projected,      &h->monitor};
 	memcpy(out, curves, sizeof curves);
 }
 
@@ -628,6 +630,7 @@ void snapshot_free(struct snapshot *s)
 		free(s->log[i].result);
 	}
 	snapshot_history_done(&s->history);
+	snapshot_history_done(&s->method.history);
 	for (int i = 0; i + 1 < s->run_count; i++)
 		snapshot_history_done(&s->earlier[i].history);
 	free(s->earlier);

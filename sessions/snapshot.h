@@ -117,8 +117,17 @@ struct snapshot_view {
 /* A metric of every step made so far: curves. */
 struct snapshot_history {
 	int steps, planned; /* made; asked for */
-	float *objective, *loss, *drift, *drift_relative, *decode_drift, *delta_norm, *cosine, *gradient,
-		*projected; /* [steps] */
+	float *objective, *loss, *drift, *drift_relative, *decode_drift, *delta_norm, *cosine, *gradient, *projected,
+		*monitor; /* [steps]; the monitor of a suffix, against its value at the start */
+};
+
+/* What a method that recovers a refused answer (two stages, a suffix) makes or made of its
+ * steps, until another recovery is shown. */
+struct snapshot_method {
+	bool known, suffix;
+	char title[96]; /* "suffix of 16 tokens" */
+	double budget;
+	struct snapshot_history history;
 };
 
 /* A run that another was forked from. */
@@ -235,6 +244,7 @@ struct snapshot {
 	int run_count, run_selected;  /* with the runs that this one was forked from; it is the last */
 	struct snapshot_run *earlier; /* [run_count - 1] */
 	int run_begin;		      /* as snapshot_run.begin, of this one */
+	struct snapshot_method method;
 
 	/* decomposition at step_shown */
 	bool has_decomposition, decomposition_stale;

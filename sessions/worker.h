@@ -40,6 +40,7 @@ enum command_kind {
 	COMMAND_ATTRIBUTE,
 	COMMAND_GENERATE,  /* number: new tokens; all states that are known */
 	COMMAND_TWO_STAGE, /* recover a refused answer in two stages */
+	COMMAND_SUFFIX,	   /* recover it by a trained suffix */
 	COMMAND_RADIUS,	   /* the smallest budget that recovers */
 	COMMAND_RUN,	   /* start, resume or pause the recovery */
 	COMMAND_STEP,	   /* one step */

@@ -191,12 +191,83 @@ static void test_view(void **state)
 	close_desk(desk);
 }
 
+/* What the screens see while a method runs. */
+struct seen {
+	int snapshots, steps, tokens;
+	char objective[160];
+};
+
+static void look(struct desk *desk)
+{
+	struct seen *seen = desk->publish_context;
+	struct snapshot *s = desk_snapshot(desk);
+	seen->snapshots++;
+	/* The prompt, the objective and the settings are the desk's own. */
+	assert_int_equal(s->token_count, seen->tokens);
+	assert_string_equal(s->objective, seen->objective);
+	assert_true(strstr(s->settings, "encoder lr 0.1") != NULL);
+	if (s->method.known) {
+		assert_true(s->method.suffix);
+		assert_true(s->method.history.steps >= seen->steps);
+		seen->steps = s->method.history.steps;
+		assert_int_equal(s->method.history.planned, 120);
+		assert_true(fabsf(s->method.history.monitor[0] - 1) < 1e-6f);
+		assert_true(s->method.history.loss[0] > 0);
+	}
+	snapshot_free(s);
+}
+
+/* The suffix baseline with its curves while it runs, the texts behind it, and everything else as
+ * it was. */
+static void test_suffix(void **state)
+{
+	(void)state;
+	struct desk *desk = open_desk();
+	int prompt = 0;
+	while (strcmp(desk->prompts.items[prompt].id, "refusal-02") != 0)
+		prompt++;
+	send(desk, COMMAND_SELECT_PROMPT, prompt, "");
+	send(desk, COMMAND_LINE, 0, "clamp 0:183,285,681,182=floor:15.4");
+	send(desk, COMMAND_CLAMP_POSITIONS, 0, "last");
+	struct snapshot *s = desk_snapshot(desk);
+	struct seen seen = {.tokens = s->token_count};
+	memcpy(seen.objective, s->objective, sizeof seen.objective);
+	assert_false(s->method.known);
+	snapshot_free(s);
+	desk->publish = look;
+	desk->publish_context = &seen;
+	send(desk, COMMAND_SUFFIX, 0, "");
+	desk->publish = NULL;
+	assert_true(seen.snapshots > 3);
+	assert_true(seen.steps > 30);
+	s = desk_snapshot(desk);
+	assert_int_equal(s->token_count, seen.tokens);
+	assert_string_equal(s->objective, seen.objective);
+	assert_int_equal(s->method.history.steps, 120);
+	assert_true(s->method.history.loss[119] < s->method.history.loss[0]);
+	assert_true(fabs(s->method.budget - 40) < 1e-12);
+	assert_true(scratch_says(s->state[STATE_CLAMPED].text, "I do not speak"));
+	assert_true(scratch_says(s->state[STATE_RECOVERED].text, "You can see"));
+	assert_true(scratch_says(s->state[STATE_RECOVERED].judge, "no refusal"));
+	assert_true(scratch_says(s->log[s->log_count - 1].command, "recover --suffix 16"));
+	assert_true(scratch_says(s->log[s->log_count - 1].result, "recovered: "));
+	snapshot_free(s);
+	/* A recovery of its own is shown instead. */
+	send(desk, COMMAND_SETTING, 0, "steps=2");
+	send(desk, COMMAND_RUN, 0, "");
+	s = desk_snapshot(desk);
+	assert_false(s->method.known);
+	snapshot_free(s);
+	close_desk(desk);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fork),
 		cmocka_unit_test(test_pause),
 		cmocka_unit_test(test_view),
+		cmocka_unit_test(test_suffix),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

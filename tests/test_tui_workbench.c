@@ -94,6 +94,7 @@ static void test_screens(void **state)
 	} cases[] = {
 		{"loading-80x24", SAMPLE_LOADING, 24, 80, false, ""},
 		{"fresh-80x24", SAMPLE_FRESH, 24, 80, false, ""},
+		{"suffix-80x24", SAMPLE_SUFFIX, 24, 80, false, "4z"},
 		{"running-80x24", SAMPLE_RUNNING, 24, 80, false, "4"},
 		{"finished-80x24", SAMPLE_FINISHED, 24, 80, false, "2"},
 		{"finished-80x24-ascii", SAMPLE_FINISHED, 24, 80, true, "2"},
@@ -276,6 +277,7 @@ static void test_keys_send_commands(void **state)
 		{"g", COMMAND_GENERATE, 24, ""},
 		{"v", COMMAND_FIND_FLIPS, 0, ""},
 		{"T", COMMAND_TWO_STAGE, 0, ""},
+		{"B", COMMAND_SUFFIX, 0, ""},
 		{"R", COMMAND_RADIUS, 0, ""},
 		{"C", COMMAND_CLEAR_CLAMPS, 0, ""},
 		{"u", COMMAND_UNDO_CLAMPS, 0, ""},

@@ -175,11 +175,10 @@ static void add_state(struct snapshot_state *state, double anna, double tom, dou
 	}
 }
 
-static void add_history(struct snapshot *s, int steps)
+static void fill_history(struct snapshot_history *h, int steps)
 {
-	struct snapshot_history *h = &s->history;
 	float **series[] = {&h->objective,  &h->loss,	&h->drift,    &h->drift_relative, &h->decode_drift,
-			    &h->delta_norm, &h->cosine, &h->gradient, &h->projected};
+			    &h->delta_norm, &h->cosine, &h->gradient, &h->projected,	  &h->monitor};
 	for (size_t i = 0; i < ARRAY_LEN(series); i++)
 		*series[i] = mem_alloc((size_t)steps, sizeof **series[i]);
 	h->steps = steps;
@@ -194,6 +193,31 @@ static void add_history(struct snapshot *s, int steps)
 		h->cosine[i] = (float)(0.97 + 0.02 * sin(i));
 		h->gradient[i] = h->projected[i] = (float)exp(-t);
 	}
+}
+
+/* Step by step from what the untrained placeholders give. */
+static void add_suffix(struct snapshot *s, int steps)
+{
+	struct snapshot_method *method = &s->method;
+	struct snapshot_history *h = &method->history;
+	method->known = method->suffix = true;
+	method->budget = 40;
+	snprintf(method->title, sizeof method->title, "suffix of 16 tokens: training the suffix");
+	fill_history(h, steps);
+	for (int i = 0; i < steps; i++) {
+		h->loss[i] = (float)(0.08 + 1.1 * exp(-i / 9.0));
+		h->monitor[i] = (float)(0.4 + 0.6 * exp(-i / 30.0));
+		h->drift[i] = (float)(5.1 + 2.7 * exp(-i / 12.0));
+	}
+	s->job = JOB_GENERATE;
+	snprintf(s->job_text, sizeof s->job_text, "%s", method->title);
+	s->job_done = steps;
+	s->job_total = PLANNED;
+}
+
+static void add_history(struct snapshot *s, int steps)
+{
+	fill_history(&s->history, steps);
 	s->step_live = true;
 	s->budget = 20;
 	s->delta_norm = 3.2;
@@ -331,6 +355,8 @@ void sample_init(struct sample *sample, enum sample_stage stage)
 		s->hint = HINT_RECOVER;
 		add_state(&s->state[STATE_CLAMPED], .04, .66, -2.8, finished ? texts[1] : NULL);
 	}
+	if (stage == SAMPLE_SUFFIX)
+		add_suffix(s, STEPS);
 	if (stage >= SAMPLE_RUNNING) {
 		s->step_shown = STEPS;
 		s->recovery_running = !finished;
@@ -353,11 +379,14 @@ void sample_done(struct sample *sample)
 {
 	remove_view(&sample->snapshot);
 	struct snapshot *s = &sample->snapshot;
-	struct snapshot_history *h = &s->history;
-	float *series[] = {h->objective,  h->loss,   h->drift,	  h->drift_relative, h->decode_drift,
-			   h->delta_norm, h->cosine, h->gradient, h->projected};
-	for (size_t i = 0; i < ARRAY_LEN(series); i++)
-		free(series[i]);
+	struct snapshot_history *histories[] = {&s->history, &s->method.history};
+	for (size_t k = 0; k < ARRAY_LEN(histories); k++) {
+		struct snapshot_history *h = histories[k];
+		float *series[] = {h->objective,  h->loss,   h->drift,	  h->drift_relative, h->decode_drift,
+				   h->delta_norm, h->cosine, h->gradient, h->projected,	     h->monitor};
+		for (size_t i = 0; i < ARRAY_LEN(series); i++)
+			free(series[i]);
+	}
 	for (int i = 0; i < STATE_COUNT; i++)
 		free(s->state[i].text);
 	for (int i = 0; i < s->component_count; i++)

@@ -33,6 +33,7 @@ static const struct verb {
 	{"rank", NO_ARGUMENT, COMMAND_ATTRIBUTE, "rank features by attribution"},
 	{"generate", A_NUMBER, COMMAND_GENERATE, "N: new tokens in each state"},
 	{"stages", NO_ARGUMENT, COMMAND_TWO_STAGE, "recover a refused answer in two stages"},
+	{"suffix", NO_ARGUMENT, COMMAND_SUFFIX, "recover a refused answer by a trained suffix"},
 	{"radius", NO_ARGUMENT, COMMAND_RADIUS, "the smallest budget that recovers"},
 	{"run", NO_ARGUMENT, COMMAND_RUN, "run the recovery, or pause it"},
 	{"step", NO_ARGUMENT, COMMAND_STEP, "one iteration"},

@@ -64,6 +64,7 @@ const struct key_binding keys_table[] = {
 	{PANE_GLOBAL, 'o', ACTION_OBJECTIVE, NULL, "choose the objective"},
 	{PANE_GLOBAL, 'g', ACTION_GENERATE, NULL, "generate text: base, clamped, recovered"},
 	{PANE_GLOBAL, 'T', ACTION_TWO_STAGE, NULL, "recover a refused answer in two stages"},
+	{PANE_GLOBAL, 'B', ACTION_SUFFIX, NULL, "the suffix baseline: train a suffix that recovers a refused answer"},
 	{PANE_GLOBAL, 'R', ACTION_RADIUS, NULL, "the recovery radius: the smallest budget that recovers"},
 	{PANE_GLOBAL, 'v', ACTION_VALID_FLIPS, NULL, "find the valid flips of the whole prompt set"},
 	{PANE_GLOBAL, KEYCODE_LEFT, ACTION_TOKEN_LEFT, NULL, "previous token"},

@@ -11,12 +11,39 @@
 static void title(const struct workbench *wb, struct strbuf *out)
 {
 	const struct snapshot *s = wb->s;
+	if (s->method.known) {
+		strbuf_add_string(out, s->method.title);
+		return;
+	}
 	if (s->run_count > 1)
 		strbuf_printf(out, "from step %d, dotted: before ", s->run_begin - s->earlier[s->run_count - 2].begin);
 	strbuf_add_string(out, s->settings);
 }
 
-enum metric { METRIC_OBJECTIVE, METRIC_NORM, METRIC_DRIFT, METRIC_COSINE, METRIC_COUNT };
+enum metric {
+	METRIC_OBJECTIVE,
+	METRIC_NORM,
+	METRIC_DRIFT,
+	METRIC_COSINE,
+	METRIC_LOSS,
+	METRIC_MONITOR,
+	METRIC_COUNT,
+};
+
+/* What is drawn: a run and those that it was forked from, or a method's steps. */
+struct runs {
+	const struct snapshot_history *history;
+	int begin, earlier_count;
+	const struct snapshot_run *earlier;
+	int name_cols; /* for the curves' names and scales */
+};
+
+static struct runs runs_of(const struct snapshot *s)
+{
+	if (s->method.known)
+		return (struct runs){.history = &s->method.history, .name_cols = s->method.suffix ? 8 : 6};
+	return (struct runs){&s->history, s->run_begin, s->run_count > 0 ? s->run_count - 1 : 0, s->earlier, 6};
+}
 
 struct curve {
 	const char *name;
@@ -31,6 +58,36 @@ static double at_step(const float *values, int steps, int step, double now)
 	if (values && step >= 0 && step < steps)
 		return (double)values[step];
 	return now;
+}
+
+static const float *series_of(const struct snapshot_history *h, enum metric metric)
+{
+	const float *const series[METRIC_COUNT] = {h->objective, h->delta_norm, h->drift,
+						   h->cosine,	 h->loss,	h->monitor};
+	return series[metric];
+}
+
+static struct curve last_of(const struct snapshot_history *h, const char *name, enum metric metric, bool from_zero)
+{
+	const float *values = series_of(h, metric);
+	double last = values && h->steps > 0 ? (double)values[h->steps - 1] : NAN;
+	return (struct curve){name, metric, last, from_zero, ""};
+}
+
+/* The curves of a method's steps; its values are those of the last one. */
+static int method_curves(struct curve *out, const struct snapshot_method *method)
+{
+	const struct snapshot_history *h = &method->history;
+	int count = 0;
+	out[count++] =
+		method->suffix ? last_of(h, "loss", METRIC_LOSS, true) : last_of(h, "J", METRIC_OBJECTIVE, false);
+	out[count] = last_of(h, "‖δ‖", METRIC_NORM, true);
+	snprintf(out[count].limit, sizeof out[count].limit, "/%.4g", method->budget);
+	count++;
+	out[count++] =
+		method->suffix ? last_of(h, "monitor", METRIC_MONITOR, true) : last_of(h, "cos", METRIC_COSINE, true);
+	out[count++] = last_of(h, "drift", METRIC_DRIFT, true);
+	return count;
 }
 
 static int curves_of(struct curve *out, const struct snapshot *s, int step)
@@ -62,21 +119,15 @@ static double *on_axis(const float *values, int begin, int steps)
 }
 
 /* Where the axis ends: a start of a long run fills a quarter rather than a dot. */
-static int axis_end(const struct snapshot *s)
+static int axis_end(const struct runs *r)
 {
-	int steps = s->run_begin + s->history.steps, planned = s->run_begin + s->history.planned;
+	int steps = r->begin + r->history->steps, planned = r->begin + r->history->planned;
 	planned = planned < steps ? steps : planned > 4 * steps ? 4 * steps : planned;
-	for (int i = 0; i + 1 < s->run_count; i++) {
-		int end = s->earlier[i].begin + s->earlier[i].history.steps;
+	for (int i = 0; i < r->earlier_count; i++) {
+		int end = r->earlier[i].begin + r->earlier[i].history.steps;
 		planned = planned < end ? end : planned;
 	}
 	return planned;
-}
-
-static const float *series_of(const struct snapshot_history *h, enum metric metric)
-{
-	const float *const series[METRIC_COUNT] = {h->objective, h->delta_norm, h->drift, h->cosine};
-	return series[metric];
 }
 
 static void widen(double *low, double *high, const float *values, int steps)
@@ -90,40 +141,40 @@ static void widen(double *low, double *high, const float *values, int steps)
 
 /* Earlier runs are dotted lines, and then the current one is a line too: filled, it would
  * hide them. */
-static void draw_runs(const struct snapshot *s, const struct canvas *c, struct rect box, const struct curve *curve,
+static void draw_runs(const struct runs *r, const struct canvas *c, struct rect box, const struct curve *curve,
 		      double low, double high)
 {
-	int end = axis_end(s), steps = s->run_begin + s->history.steps;
-	double *values = on_axis(series_of(&s->history, curve->metric), s->run_begin, s->history.steps);
-	for (int i = 0; i + 1 < s->run_count; i++) {
-		const struct snapshot_run *run = &s->earlier[i];
+	int end = axis_end(r), steps = r->begin + r->history->steps;
+	double *values = on_axis(series_of(r->history, curve->metric), r->begin, r->history->steps);
+	for (int i = 0; i < r->earlier_count; i++) {
+		const struct snapshot_run *run = &r->earlier[i];
 		int count = run->begin + run->history.steps;
 		double *before = on_axis(series_of(&run->history, curve->metric), run->begin, run->history.steps);
 		canvas_trace(c, box, ROLE_NOTE, before, (size_t)count, (size_t)end, low, high, true);
 		free(before);
 	}
-	if (s->run_count > 1)
+	if (r->earlier_count > 0)
 		canvas_trace(c, box, ROLE_RECOVERED, values, (size_t)steps, (size_t)end, low, high, false);
 	else
 		canvas_curve(c, box, ROLE_RECOVERED, values, (size_t)steps, (size_t)end, low, high);
 	free(values);
 }
 
-static void draw_curve(const struct snapshot *s, const struct canvas *c, struct rect r, const struct curve *curve)
+static void draw_curve(const struct runs *runs, const struct canvas *c, struct rect r, const struct curve *curve)
 {
-	int name_cols = 6, value_cols = curve->limit[0] ? 11 : 6;
+	int name_cols = runs->name_cols, value_cols = curve->limit[0] ? 11 : 6;
 	char value[FORMAT_SIZE], low_text[FORMAT_SIZE], high_text[FORMAT_SIZE];
 	double low = INFINITY, high = -INFINITY;
-	widen(&low, &high, series_of(&s->history, curve->metric), s->history.steps);
-	for (int i = 0; i + 1 < s->run_count; i++)
-		widen(&low, &high, series_of(&s->earlier[i].history, curve->metric), s->earlier[i].history.steps);
+	widen(&low, &high, series_of(runs->history, curve->metric), runs->history->steps);
+	for (int i = 0; i < runs->earlier_count; i++)
+		widen(&low, &high, series_of(&runs->earlier[i].history, curve->metric), runs->earlier[i].history.steps);
 	if (curve->from_zero)
 		low = fmin(low, 0);
 	int bottom = r.row + r.rows - 1;
 	canvas_field(c, bottom, r.col, name_cols, ROLE_NOTE, curve->name);
 	struct rect box = {r.row, r.col + name_cols, r.rows, r.cols - name_cols - value_cols - 1};
 	if (isfinite(high))
-		draw_runs(s, c, box, curve, low, high > low ? high : low + 1);
+		draw_runs(runs, c, box, curve, low, high > low ? high : low + 1);
 	if (r.rows > 1 && isfinite(high)) { /* the scale */
 		canvas_field(c, r.row, r.col, name_cols, ROLE_NOTE, format_number(high_text, high));
 		canvas_field(c, bottom, r.col, name_cols, ROLE_NOTE, format_number(low_text, low));
@@ -205,13 +256,15 @@ static void draw_empty(const struct workbench *wb, const struct canvas *c)
 static void draw(struct workbench *wb, const struct canvas *c)
 {
 	struct curve curves[4];
-	if (wb->s->step_shown < 0) {
+	const struct snapshot_method *method = &wb->s->method;
+	if (wb->s->step_shown < 0 && !method->known) {
 		draw_empty(wb, c);
 		return;
 	}
-	int count = curves_of(curves, wb->s, workbench_step(wb));
+	struct runs runs = runs_of(wb->s);
+	int count = method->known ? method_curves(curves, method) : curves_of(curves, wb->s, workbench_step(wb));
 	enum { TABLE_COLS = 48 };
-	bool table = c->cols >= TABLE_COLS + 44 && c->rows >= 6;
+	bool table = !method->known && c->cols >= TABLE_COLS + 44 && c->rows >= 6;
 	int cols = table ? c->cols - TABLE_COLS - 2 : c->cols;
 	int rows = (c->rows - 1) / 2; /* of each curve: two beside each other, two rows of them */
 	int left = (cols - 3) * 6 / 11;
@@ -221,9 +274,13 @@ static void draw(struct workbench *wb, const struct canvas *c)
 			i % 2 ? (struct rect){row, left + 3, rows, cols - left - 4} : (struct rect){row, 1, rows, left};
 		if (rows > 1)
 			r.rows--; /* a blank row between */
-		draw_curve(wb->s, c, r, &curves[i]);
+		draw_curve(&runs, c, r, &curves[i]);
 	}
-	draw_scrub(wb, c, 2 * rows, cols);
+	if (method->known)
+		canvas_printf(c, 2 * rows, 1, ROLE_NOTE, "step %d of %d", method->history.steps,
+			      method->history.planned);
+	else
+		draw_scrub(wb, c, 2 * rows, cols);
 	if (table) {
 		struct canvas part = canvas_part(c, (struct rect){0, c->cols - TABLE_COLS, c->rows, TABLE_COLS});
 		draw_table(wb, &part);

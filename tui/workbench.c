@@ -351,6 +351,8 @@ static bool session_action(struct workbench *wb, enum action action)
 		return workbench_send(wb, COMMAND_GENERATE, 24, NULL), true;
 	case ACTION_TWO_STAGE:
 		return workbench_send(wb, COMMAND_TWO_STAGE, 0, NULL), true;
+	case ACTION_SUFFIX:
+		return workbench_send(wb, COMMAND_SUFFIX, 0, NULL), true;
 	case ACTION_RADIUS:
 		return workbench_send(wb, COMMAND_RADIUS, 0, NULL), true;
 	case ACTION_VALID_FLIPS:
