@@ -14,6 +14,7 @@
 #include "compute/base/mem.h"
 #include "models/chat.h"
 #include "tests/scratch.h"
+#include "tests/small_tokenizer.h"
 
 static void expect_bytes(const struct strbuf *got, const char *want, size_t n, const char *where)
 {
@@ -290,19 +291,16 @@ static void built_in(void **state)
 static void normalised_markers(void **state)
 {
 	(void)state;
-	static const char json[] =
-		"{\"added_tokens\":[{\"content\":\"<e>\",\"special\":true,\"normalized\":true},{\"content\":\"<r>\","
-		"\"special\":true}],"
-		"\"normalizer\":{\"type\":\"NFC\"},"
-		"\"model\":{\"type\":\"BPE\",\"vocab\":{\"<\":0,\"e\":1,\">\":2,\"r\":3},\"merges\":[]}}";
-	char *path = scratch_file("normalised/tokenizer.json", json, sizeof json - 1);
-	struct tokenizer *t = NULL;
+	struct tokenizer *t = small_tokenizer("\"<\":0,\"e\":1,\">\":2,\"r\":3", "", "",
+					      "{\"content\":\"<e>\",\"special\":true,\"normalized\":true},"
+					      "{\"content\":\"<r>\",\"special\":true}",
+					      "\"normalizer\":{\"type\":\"NFC\"}");
 	struct chat *chat = NULL;
 	struct error error = {0};
 	struct token_list ids = {0};
 	static const char template[] = "<e>{{ messages[0].content }}<r><e>";
 	static const struct chat_message ask[] = {{"user", "e<e><r>e", 8}};
-	if (tokenizer_load(&t, path, &error) || chat_create(&chat, template, sizeof template - 1, "", "", &error))
+	if (chat_create(&chat, template, sizeof template - 1, "", "", &error))
 		fail_msg("%s", error.text);
 	/* The first <e> shares its segment with the message and is plain as well: the
 	 * normalised text has lost the places. Behind the raw <r> all is as before. */
@@ -317,7 +315,6 @@ static void normalised_markers(void **state)
 	token_list_done(&ids);
 	chat_destroy(&chat);
 	tokenizer_destroy(&t);
-	free(path);
 }
 
 static void folders_without(void **state)

@@ -13,8 +13,8 @@
 #include "compute/base/file.h"
 #include "compute/base/json.h"
 #include "compute/base/mem.h"
-#include "models/tokenizer.h"
 #include "tests/scratch.h"
+#include "tests/small_tokenizer.h"
 
 /* A call for each line of a JSONL file. */
 typedef void row_check(const struct tokenizer *t, const cJSON *row, const char *where);
@@ -23,13 +23,6 @@ static char *shared_path(const char *rest)
 {
 	const char *shared = getenv("REBOUND_SHARED");
 	return mem_printf("%s/%s", shared && shared[0] ? shared : "../shared", rest);
-}
-
-static void load(struct tokenizer **t, const char *path)
-{
-	struct error error = {0};
-	if (tokenizer_load(t, path, &error))
-		fail_msg("%s", error.text);
 }
 
 /* A string member; its _hex twin counts where a NUL would cut it. */
@@ -264,9 +257,8 @@ static char *tokenizer_folder(const char *folder)
 
 static void check_folder(const char *folder, const char *text, size_t n)
 {
-	struct tokenizer *t;
 	char *from = tokenizer_folder(folder);
-	load(&t, from);
+	struct tokenizer *t = load_tokenizer(from);
 	size_t vectors = for_each_row(t, folder, "vectors.jsonl", check_vector);
 	size_t streams = for_each_row(t, folder, "stream.jsonl", check_stream);
 	size_t bulk = check_bulk(t, folder, text, n);
@@ -340,13 +332,12 @@ static void other_files(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		char *folder = path_join(root, cases[i].folder);
 		char *files = scratch_path(cases[i].folder);
-		struct tokenizer *t;
 		copy_file(folder, cases[i].folder, cases[i].file);
 		if (cases[i].second)
 			copy_file(folder, cases[i].folder, cases[i].second);
 		copy_file(folder, cases[i].folder, "tokenizer_config.json");
 		copy_file(folder, cases[i].folder, "special_tokens_map.json");
-		load(&t, files);
+		struct tokenizer *t = load_tokenizer(files);
 		size_t vectors = for_each_row(t, folder, "vectors.jsonl", check_vector);
 		printf("%-20s %zu vectors; %s\n", cases[i].folder, vectors, tokenizer_describe(t));
 		assert_true(vectors > 0);
@@ -383,9 +374,8 @@ static void check_ggml(const char *name, const char *tokenizer)
 	free(rest);
 	size_t n, ids_n, cases = 0;
 	struct error error = {0};
-	struct tokenizer *t;
+	struct tokenizer *t = load_tokenizer(folder);
 	struct token_list got = {0};
-	load(&t, folder);
 	assert_int_equal(file_read(&text, &n, inp, 1 << 20, &error), STATUS_OK);
 	assert_int_equal(file_read(&ids_text, &ids_n, out, 1 << 20, &error), STATUS_OK);
 	const char *want = ids_text;
