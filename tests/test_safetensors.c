@@ -15,20 +15,16 @@
 #include "models/safetensors.h"
 #include "tests/golden_saes.h"
 #include "tests/scratch.h"
+#include "tests/st_writer.h"
 
 /* A file with that header and `data_size` bytes 0, 1, 2, ... of data. */
 static char *write_st(const char *name, const char *header, size_t data_size)
 {
-	size_t n = strlen(header);
-	unsigned char *bytes = mem_alloc(8 + n + data_size, 1);
-	for (int i = 0; i < 8; i++)
-		bytes[i] = (unsigned char)((uint64_t)n >> 8 * i);
-	memcpy(bytes + 8, header, n);
+	unsigned char data[16];
+	assert_true(data_size <= sizeof data);
 	for (size_t i = 0; i < data_size; i++)
-		bytes[8 + n + i] = (unsigned char)i;
-	char *path = scratch_file(name, bytes, 8 + n + data_size);
-	free(bytes);
-	return path;
+		data[i] = (unsigned char)i;
+	return st_write(name, header, data, data_size);
 }
 
 static void test_good_file(void **state)

@@ -11,6 +11,7 @@
 #include "models/half.h"
 #include "models/weight_map.h"
 #include "tests/scratch.h"
+#include "tests/st_writer.h"
 
 const char *const tiny_configs[] = {
 	"{\"model_type\":\"gpt2\",\"n_embd\":21,\"n_head\":3,\"n_layer\":2,\"n_positions\":19,\"vocab_size\":23,"
@@ -147,43 +148,29 @@ static void add_value(struct strbuf *data, const char *dtype, double value)
 		strbuf_add_char(data, '\0');
 }
 
-static void add_tensor(struct strbuf *header, struct strbuf *data, const struct tiny_tensor *tensor, uint64_t seed)
+static void add_tensor(struct st_writer *w, const struct tiny_tensor *tensor, uint64_t seed)
 {
-	size_t begin = data->length;
+	struct strbuf data = {0};
 	int64_t count = 1;
-	strbuf_printf(header, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", header->length > 1 ? "," : "", tensor->name,
-		      tensor->dtype);
-	for (int i = 0; i < tensor->rank; i++) {
-		strbuf_printf(header, "%s%" PRId64, i ? "," : "", tensor->shape[i]);
+	for (int i = 0; i < tensor->rank; i++)
 		count *= tensor->shape[i];
-	}
 	for (int64_t i = 0; i < count; i++)
-		add_value(data, tensor->dtype, tensor->centre + tensor->deviation * tiny_normal(&seed));
-	strbuf_printf(header, "],\"data_offsets\":[%zu,%zu]}", begin, data->length);
+		add_value(&data, tensor->dtype, tensor->centre + tensor->deviation * tiny_normal(&seed));
+	st_writer_add(w, tensor->name, tensor->dtype, tensor->rank, tensor->shape, data.data, data.length);
+	strbuf_done(&data);
 }
 
 char *tiny_model_write(const struct tiny_model *model, const char *name, uint64_t seed)
 {
-	struct strbuf header = {0}, data = {0}, file = {0};
-	strbuf_add_char(&header, '{');
+	struct st_writer w = {0};
 	for (size_t i = 0; i < model->n; i++)
 		if (model->tensors[i].name[0])
-			add_tensor(&header, &data, &model->tensors[i], seed * 1000003 + i);
-	strbuf_add_char(&header, '}');
-	uint64_t length = header.length;
-	strbuf_add(&file, &length, sizeof length);
-	strbuf_add(&file, header.data, header.length);
-	if (data.length > 0)
-		strbuf_add(&file, data.data, data.length);
-
+			add_tensor(&w, &model->tensors[i], seed * 1000003 + i);
 	char *config_name = mem_printf("%s/config.json", name),
 	     *weights_name = mem_printf("%s/model.safetensors", name);
 	free(scratch_file(config_name, model->config, strlen(model->config)));
-	free(scratch_file(weights_name, file.data, file.length));
+	free(st_writer_end(&w, weights_name));
 	free(config_name);
 	free(weights_name);
-	strbuf_done(&header);
-	strbuf_done(&data);
-	strbuf_done(&file);
 	return scratch_path(name);
 }
