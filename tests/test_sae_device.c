@@ -1,5 +1,5 @@
-/* SAEs on the device (models/sae.h, sessions/encode.h): the golden folders, and SAEs made
- * here of every activation and normalisation against models/sae_reference.h. */
+/* SAEs on the device (models/sae.h, sessions/encode.h): SAEs made here of every
+ * activation and normalisation against models/sae_reference.h. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,25 +11,12 @@
 
 #include <cmocka.h>
 
-#include "compute/base/file.h"
-#include "compute/base/json.h"
 #include "compute/base/mem.h"
-#include "models/npy.h"
 #include "models/sae_reference.h"
 #include "sessions/encode.h"
 #include "sessions/scene.h"
+#include "tests/on_device.h"
 #include "tests/scratch.h"
-
-static struct device *device;
-static struct error device_error;
-
-static void need_device(void)
-{
-	if (device)
-		return;
-	print_message("%s\n", device_error.text);
-	skip();
-}
 
 static float *floats(const double *x, size_t n)
 {
@@ -37,13 +24,6 @@ static float *floats(const double *x, size_t n)
 	for (size_t i = 0; i < n; i++)
 		out[i] = (float)x[i];
 	return out;
-}
-
-/* Stops the test; for the analyzer, which takes fail_msg to return. */
-static _Noreturn void stop(const char *name, const struct error *error)
-{
-	fail_msg("%s: %s", name, error->text);
-	abort();
 }
 
 /* max|a - b| <= tolerance max|b|; NaN fails. */
@@ -59,193 +39,6 @@ static void check_same(const char *name, const char *what, const float *a, const
 	if (!finite || !(worst <= tolerance * largest))
 		fail_msg("%s, %s: off by %.2e of the largest, %g", name, what, worst / largest, largest);
 }
-
-/* ---- golden folders ---- */
-
-struct golden {
-	const char *name;
-	char *arrays; /* golden/saes/NAME/golden or another reading's */
-	cJSON *about;
-	struct sae sae;
-	int64_t T;
-	float *x;
-	double tolerance;
-};
-
-static double *read_array(const char *folder, const char *name, size_t count)
-{
-	char *path = path_join(folder, name);
-	double *data;
-	size_t n;
-	struct error error;
-	if (npy_read_double(path, &data, &n, NULL, &error))
-		stop("test", &error);
-	if (n != count)
-		fail_msg("%s holds %zu numbers, not %zu", path, n, count);
-	free(path);
-	return data;
-}
-
-static void compare(const struct golden *g, const char *file, const float *got, size_t n)
-{
-	double *want = read_array(g->arrays, file, n);
-	check_same(g->name, file, got, want, n, g->tolerance);
-	free(want);
-}
-
-static enum op_clamp_mode clamp_mode(const char *name)
-{
-	static const char *const names[] = {"set", "set_active", "scale", "scale_active", "ablate", "floor"};
-	for (size_t i = 0; i < ARRAY_LEN(names); i++)
-		if (strcmp(names[i], name) == 0)
-			return (enum op_clamp_mode)i;
-	fail_msg("unknown clamp mode %s", name);
-	return OP_CLAMP_SET;
-}
-
-static void check_golden_clamps(const struct golden *g)
-{
-	const cJSON *features = json_member(g->about, "clamped_features"), *one, *feature;
-	float *out = mem_alloc((size_t)(g->T * g->sae.d), sizeof *out);
-	struct error error;
-	cJSON_ArrayForEach(one, json_member(g->about, "clamps"))
-	{
-		struct clamp_rule rules[16];
-		int64_t K = 0;
-		cJSON_ArrayForEach(feature, features) rules[K++] = (struct clamp_rule){
-			(uint32_t)feature->valueint, clamp_mode(json_member(one, "mode")->valuestring),
-			(float)json_member(one, "value")->valuedouble};
-		double alpha = json_member(one, "error_scale")->valuedouble;
-		if (encode_clamped_rows(&g->sae, rules, K, alpha, g->x, g->T, out, &error))
-			stop(g->name, &error);
-		compare(g, json_member(one, "file")->valuestring, out, (size_t)(g->T * g->sae.d));
-	}
-	free(out);
-}
-
-static void check_golden_arrays(const struct golden *g, const char *upstream)
-{
-	size_t latents = (size_t)(g->T * g->sae.features), numbers = (size_t)(g->T * g->sae.d);
-	float *z = mem_alloc(latents, sizeof *z), *y = mem_alloc(numbers, sizeof *y),
-	      *dx = mem_alloc(numbers, sizeof *dx);
-	struct error error;
-	if (encode_rows(&g->sae, g->x, g->T, z, y, &error))
-		stop(g->name, &error);
-	compare(g, "features.npy", z, latents);
-	compare(g, "recon.npy", y, numbers);
-	const cJSON *row = json_member(g->about, "exact_row"), *one;
-	cJSON_ArrayForEach(one, json_member(g->about, "exact_features"))
-	{
-		float at = z[row->valueint * g->sae.features + one->valueint];
-		if (at != 0 && strcmp(g->arrays, upstream) == 0) /* under another reading the row is not exact */
-			fail_msg("%s: latent %d is %g, it should sit on its threshold", g->name, one->valueint,
-				 (double)at);
-	}
-	double *up = read_array(upstream, "g_features.npy", latents);
-	float *up_floats = floats(up, latents);
-	if (encode_rows_back(&g->sae, g->x, g->T, up_floats, NULL, dx, &error))
-		stop(g->name, &error);
-	compare(g, "grad_x_from_features.npy", dx, numbers);
-	free(up);
-	free(up_floats);
-	up = read_array(upstream, "g_recon.npy", numbers);
-	up_floats = floats(up, numbers);
-	if (encode_rows_back(&g->sae, g->x, g->T, NULL, up_floats, dx, &error))
-		stop(g->name, &error);
-	compare(g, "grad_x_from_recon.npy", dx, numbers);
-	free(up);
-	free(up_floats);
-	free(z);
-	free(y);
-	free(dx);
-	check_golden_clamps(g);
-}
-
-/* False for a transcoder. */
-static bool check_reading(struct golden *g, const char *folder, const char *arrays, const struct sae_options *options)
-{
-	char *path = path_join(folder, json_member(g->about, "path")->valuestring);
-	char *upstream = path_join(folder, "golden");
-	struct sae_spec spec;
-	struct error error;
-	if (sae_file_open(&spec, path, options, &error) || sae_file_load(&spec, &error))
-		stop(g->name, &error);
-	bool runs = sae_check_clampable(&spec, &error) == STATUS_OK;
-	assert_int_equal(runs, !spec.transcoder);
-	if (runs) {
-		if (sae_create(&g->sae, device, &spec, 4, HOOK_RESID_PRE, &error))
-			stop(g->name, &error);
-		double *x = read_array(upstream, "x.npy", (size_t)(g->T * spec.d_in));
-		g->x = floats(x, (size_t)(g->T * spec.d_in));
-		g->arrays = path_join(folder, arrays);
-		check_golden_arrays(g, upstream);
-		free(x);
-		free(g->x);
-		free(g->arrays);
-		sae_done(&g->sae);
-	} else {
-		assert_true(scratch_says(error.text, "transcoder"));
-	}
-	sae_spec_done(&spec);
-	free(path);
-	free(upstream);
-	return runs;
-}
-
-static bool check_folder(const char *name, const char *folder)
-{
-	struct golden g = {.name = name};
-	struct error error;
-	char *path = path_join(folder, "golden/cases.json");
-	if (json_read(&g.about, path, 1 << 20, &error))
-		stop("test", &error);
-	free(path);
-	g.T = (int64_t)json_member(g.about, "rows")->valuedouble;
-	g.tolerance = json_member(g.about, "tolerance")->valuedouble;
-	bool runs = check_reading(&g, folder, "golden", NULL);
-	const cJSON *one;
-	cJSON_ArrayForEach(one, json_member(g.about, "alternatives"))
-	{
-		const char *other = json_member(one, "folder")->valuestring;
-		struct sae_options options = {.saelens_reading = strcmp(other, "golden_saelens") == 0};
-		if (strcmp(other, "golden_folded") == 0)
-			options.activation_scale = json_member(g.about, "fold_scale")->valuedouble;
-		check_reading(&g, folder, other, &options);
-	}
-	cJSON_Delete(g.about);
-	return runs;
-}
-
-static void test_golden(void **state)
-{
-	(void)state;
-	need_device();
-	char *list = scratch_golden("saes/index.json");
-	if (!list) {
-		print_message("the golden SAEs are not there\n");
-		skip();
-	}
-	cJSON *index;
-	struct error error;
-	assert_int_equal(json_read(&index, list, 1 << 20, &error), STATUS_OK);
-	const cJSON *one;
-	int ran = 0;
-	cJSON_ArrayForEach(one, index)
-	{
-		const char *name = json_member(one, "name")->valuestring;
-		char *relative = mem_printf("saes/%s", name), *folder = scratch_golden(relative);
-		ran += check_folder(name, folder);
-		free(relative);
-		free(folder);
-	}
-	print_message("# %d of %d golden SAEs ran, the others are transcoders\n", ran, cJSON_GetArraySize(index));
-	assert_true(ran >= 30);
-	cJSON_Delete(index);
-	free(list);
-	assert_int_equal(device_validation_messages(device), 0);
-}
-
-/* ---- SAEs made here ---- */
 
 static uint64_t random_state = 20261124;
 
@@ -323,7 +116,7 @@ static void check_encode(const struct sae_spec *s, const struct sae *sae, int64_
 	double *z_want = mem_alloc(latents, sizeof *z_want), *y_want = mem_alloc(numbers, sizeof *y_want);
 	struct error error;
 	if (encode_rows(sae, xf, T, z, y, &error))
-		stop(name_of(s), &error);
+		test_stop(name_of(s), &error);
 	sae_reference_encode(s, T, x, z_want, NULL);
 	sae_reference_decode(s, T, x, z_want, y_want);
 	for (size_t i = 0; i < latents; i++)
@@ -336,7 +129,7 @@ static void check_encode(const struct sae_spec *s, const struct sae *sae, int64_
 	float *upf = floats(up, latents > numbers ? latents : numbers);
 	for (int which = 0; which < 2; which++) {
 		if (encode_rows_back(sae, xf, T, which ? NULL : upf, which ? upf : NULL, y, &error))
-			stop(name_of(s), &error);
+			test_stop(name_of(s), &error);
 		if (which)
 			sae_reference_recon_back(s, T, x, up, y_want);
 		else
@@ -364,8 +157,8 @@ static void run_edit(const struct sae *sae, const struct clamp_rule *rules, int6
 	struct error error;
 	if (clamp_create(&clamp, sae, rules, K, &error) ||
 	    clamp_edit_create(&edit, &clamp, 0, alpha, T, GRADIENTS, true, &error))
-		stop(name, &error);
-	struct arena *arena = arena_create(device, BUFFER_DEVICE, "test");
+		test_stop(name, &error);
+	struct arena *arena = arena_create(test_device, BUFFER_DEVICE, "test");
 	struct tensor xt, g;
 	arena_add(arena, &xt, DTYPE_F32, T, sae->d);
 	arena_add(arena, &g, DTYPE_F32, GRADIENTS * T, sae->d);
@@ -374,13 +167,13 @@ static void run_edit(const struct sae *sae, const struct clamp_rule *rules, int6
 		on[r] = r % 3 != 1;
 	if (arena_allocate(arena, &error) || tensor_write(edit.on, on, &error) || tensor_write(xt, x, &error) ||
 	    tensor_write(g, up, &error))
-		stop("test", &error);
-	struct recorder *rec = recorder_create(device, "test");
+		test_stop("test", &error);
+	struct recorder *rec = recorder_create(test_device, "test");
 	recorder_begin(rec);
 	edit.edit.forward(&edit.edit, rec, xt);
 	edit.edit.backward(&edit.edit, rec, g);
 	if (recorder_run(rec, &error) || tensor_read(xt, out, &error) || tensor_read(g, dx, &error))
-		stop(name, &error);
+		test_stop(name, &error);
 	recorder_destroy(&rec);
 	arena_destroy(&arena);
 	clamp_edit_done(&edit);
@@ -456,8 +249,8 @@ static void check_spec(const struct sae_spec *s, int64_t T, bool clamps)
 	struct sae sae;
 	struct error error;
 	assert_int_equal(sae_check(s, &error), STATUS_OK);
-	if (sae_create(&sae, device, s, 0, HOOK_RESID_PRE, &error))
-		stop(name_of(s), &error);
+	if (sae_create(&sae, test_device, s, 0, HOOK_RESID_PRE, &error))
+		test_stop(name_of(s), &error);
 	double *x = random_rows(T, s->d_in);
 	check_encode(s, &sae, T, x);
 	if (s->act == SAE_BATCHTOPK) {
@@ -477,7 +270,7 @@ static void check_spec(const struct sae_spec *s, int64_t T, bool clamps)
 static void test_every_kind(void **state)
 {
 	(void)state;
-	need_device();
+	test_device_need();
 	for (int act = 0; act < SAE_ACT_COUNT; act++)
 		for (int norm = 0; norm <= SAE_NORM_LAYER; norm++)
 			for (int center = 0; center < 2; center++) {
@@ -486,14 +279,14 @@ static void test_every_kind(void **state)
 				check_spec(&s, 5, true);
 				sae_spec_done(&s);
 			}
-	assert_int_equal(device_validation_messages(device), 0);
+	assert_int_equal(device_validation_messages(test_device), 0);
 }
 
 /* A norm on the way in that isn't undone on the way out, as transcoders' and some SAEs'. */
 static void test_norm_in_only(void **state)
 {
 	(void)state;
-	need_device();
+	test_device_need();
 	for (int norm = 1; norm <= SAE_NORM_LAYER; norm++) {
 		struct sae_spec s;
 		make_spec(&s, SAE_RELU, (enum sae_norm)norm, false, 11, 24, 5);
@@ -507,8 +300,8 @@ static void test_norm_in_only(void **state)
 static void test_split(void **state)
 {
 	(void)state;
-	need_device();
-	struct device_info *info = (struct device_info *)(uintptr_t)device_get_info(device);
+	test_device_need();
+	struct device_info *info = (struct device_info *)(uintptr_t)device_get_info(test_device);
 	uint64_t limit = info->max_binding_bytes;
 	info->max_binding_bytes = 4096;
 	for (int act = 0; act < SAE_BATCHTOPK; act++)
@@ -519,21 +312,21 @@ static void test_split(void **state)
 			sae_spec_done(&s);
 		}
 	info->max_binding_bytes = limit;
-	assert_int_equal(device_validation_messages(device), 0);
+	assert_int_equal(device_validation_messages(test_device), 0);
 }
 
 /* The scale on the host is the one on the device: moving a feature by 1 moves x by it. */
 static void test_scale(void **state)
 {
 	(void)state;
-	need_device();
+	test_device_need();
 	for (int norm = 0; norm <= SAE_NORM_LAYER; norm++) {
 		struct sae_spec s;
 		struct sae sae;
 		struct error error;
 		make_spec(&s, SAE_RELU, (enum sae_norm)norm, norm == 1, 17, 20, 4);
-		if (sae_create(&sae, device, &s, 0, HOOK_RESID_PRE, &error))
-			stop("test", &error);
+		if (sae_create(&sae, test_device, &s, 0, HOOK_RESID_PRE, &error))
+			test_stop("test", &error);
 		double *x = random_rows(1, s.d_in), z[20], a[17], b[17];
 		float *xf = floats(x, 17);
 		sae_reference_encode(&s, 1, x, z, NULL);
@@ -579,43 +372,27 @@ static void test_fit_warning(void **state)
 static void test_memory(void **state)
 {
 	(void)state;
-	need_device();
+	test_device_need();
 	struct sae_spec s;
 	struct sae sae;
 	struct error error;
-	struct device_info *info = (struct device_info *)(uintptr_t)device_get_info(device);
+	struct device_info *info = (struct device_info *)(uintptr_t)device_get_info(test_device);
 	uint64_t memory = info->memory_bytes;
 	make_spec(&s, SAE_RELU, SAE_NORM_NONE, false, 16, 64, 4);
 	assert_true(sae_estimate(&s) >= 2 * 16 * 64 * 4);
-	info->memory_bytes = device_memory_used(device) + sae_estimate(&s) - 1;
-	assert_int_equal(sae_create(&sae, device, &s, 3, HOOK_RESID_PRE, &error), STATUS_FAILED);
+	info->memory_bytes = device_memory_used(test_device) + sae_estimate(&s) - 1;
+	assert_int_equal(sae_create(&sae, test_device, &s, 3, HOOK_RESID_PRE, &error), STATUS_FAILED);
 	assert_true(scratch_says(error.text, "needs"));
 	info->memory_bytes = memory;
 	sae_spec_done(&s);
 }
 
-static int open_device(void **state)
-{
-	(void)state;
-	if (device_create(&device, &(struct device_options){.validation = true}, &device_error))
-		device = NULL;
-	return 0;
-}
-
-static int close_device(void **state)
-{
-	(void)state;
-	device_destroy(&device);
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_golden),	     cmocka_unit_test(test_every_kind),
-		cmocka_unit_test(test_norm_in_only), cmocka_unit_test(test_split),
-		cmocka_unit_test(test_memory),	     cmocka_unit_test(test_scale),
-		cmocka_unit_test(test_fit_warning),
+		cmocka_unit_test(test_every_kind), cmocka_unit_test(test_norm_in_only),
+		cmocka_unit_test(test_split),	   cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_scale),	   cmocka_unit_test(test_fit_warning),
 	};
-	return cmocka_run_group_tests_name("sae_device", tests, open_device, close_device);
+	return cmocka_run_group_tests_name("sae_device", tests, test_device_open, test_device_close);
 }
