@@ -1,13 +1,11 @@
-/* SAEs on the device (models/sae.h, sessions/encode.h): SAEs made here of every
- * activation and normalisation against models/sae_reference.h. */
+/* SAEs on the device (models/sae.h, sessions/encode.h): random ones of every activation and normalisation
+ * against models/sae_reference.h, forwards, backwards and clamped. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include <cmocka.h>
 
@@ -16,6 +14,7 @@
 #include "sessions/encode.h"
 #include "sessions/scene.h"
 #include "tests/on_device.h"
+#include "tests/random_sae.h"
 #include "tests/scratch.h"
 
 static float *floats(const double *x, size_t n)
@@ -40,75 +39,6 @@ static void check_same(const char *name, const char *what, const float *a, const
 		fail_msg("%s, %s: off by %.2e of the largest, %g", name, what, worst / largest, largest);
 }
 
-static uint64_t random_state = 20261124;
-
-static double uniform(double low, double high)
-{
-	random_state ^= random_state >> 12;
-	random_state ^= random_state << 25;
-	random_state ^= random_state >> 27;
-	return low + (high - low) * (double)(random_state * 0x2545f4914f6cdd1d >> 11) * 0x1p-53;
-}
-
-static float *random_floats(size_t n, double low, double high)
-{
-	float *x = mem_alloc(n, sizeof *x);
-	for (size_t i = 0; i < n; i++)
-		x[i] = (float)uniform(low, high);
-	return x;
-}
-
-static void make_spec(struct sae_spec *s, enum sae_act act, enum sae_norm norm, bool center, int64_t d, int64_t F,
-		      int64_t k)
-{
-	size_t f = (size_t)F, n = (size_t)d;
-	*s = (struct sae_spec){
-		.path = mem_strdup("made here"),
-		.d_in = d,
-		.d_out = d,
-		.F = F,
-		.act = act,
-		.k = act == SAE_TOPK || act == SAE_ABSTOPK || act == SAE_GROUPMAX ? k : 0,
-		.batch_k = (double)k + 0.5,
-		.norm = norm,
-		.norm_out = norm != SAE_NORM_NONE,
-		.subtract_b_dec = act % 2 == 0,
-		.center_input = center,
-		.W_enc = random_floats(f * n, -0.5, 0.5),
-		.W_dec = random_floats(f * n, -0.5, 0.5),
-		.b_dec = random_floats(n, -0.5, 0.5),
-	};
-	if (act != SAE_GATED)
-		s->b_enc = random_floats(f, -0.3, 0.3);
-	if (act == SAE_JUMPRELU)
-		s->threshold = random_floats(f, -0.1, 0.6);
-	if (act == SAE_GATED) {
-		s->b_gate = random_floats(f, -0.3, 0.3);
-		s->b_mag = random_floats(f, -0.3, 0.5);
-		s->mag_scale = random_floats(f, 0.5, 2);
-	}
-}
-
-/* Rows of the size of residuals: off centre, lengths over a decade. */
-static double *random_rows(int64_t n, int64_t d)
-{
-	double *x = mem_alloc((size_t)(n * d), sizeof *x);
-	for (int64_t r = 0; r < n; r++) {
-		double scale = pow(10, uniform(-0.5, 0.7)), shift = uniform(-0.5, 0.5);
-		for (int64_t j = 0; j < d; j++)
-			x[r * d + j] = (float)(scale * (uniform(-1, 1) + shift));
-	}
-	return x;
-}
-
-static const char *name_of(const struct sae_spec *s)
-{
-	static char name[128];
-	snprintf(name, sizeof name, "%s, norm %s%s, %lld of %lld features", sae_act_name(s->act),
-		 sae_norm_name(s->norm), s->center_input ? ", centred" : "", (long long)s->k, (long long)s->F);
-	return name;
-}
-
 static void check_encode(const struct sae_spec *s, const struct sae *sae, int64_t T, const double *x)
 {
 	size_t latents = (size_t)(T * s->F), numbers = (size_t)(T * s->d_in);
@@ -116,26 +46,26 @@ static void check_encode(const struct sae_spec *s, const struct sae *sae, int64_
 	double *z_want = mem_alloc(latents, sizeof *z_want), *y_want = mem_alloc(numbers, sizeof *y_want);
 	struct error error;
 	if (encode_rows(sae, xf, T, z, y, &error))
-		test_stop(name_of(s), &error);
+		test_stop(random_sae_name(s), &error);
 	sae_reference_encode(s, T, x, z_want, NULL);
 	sae_reference_decode(s, T, x, z_want, y_want);
 	for (size_t i = 0; i < latents; i++)
 		if ((z[i] != 0) != (z_want[i] != 0))
-			fail_msg("%s: latent %zu is %g, expected %g", name_of(s), i, (double)z[i], z_want[i]);
-	check_same(name_of(s), "features", z, z_want, latents, 2e-5);
-	check_same(name_of(s), "reconstruction", y, y_want, numbers, 2e-5);
+			fail_msg("%s: latent %zu is %g, expected %g", random_sae_name(s), i, (double)z[i], z_want[i]);
+	check_same(random_sae_name(s), "features", z, z_want, latents, 2e-5);
+	check_same(random_sae_name(s), "reconstruction", y, y_want, numbers, 2e-5);
 
-	double *up = random_rows(T, s->F > s->d_in ? s->F : s->d_in);
+	double *up = random_sae_rows(T, s->F > s->d_in ? s->F : s->d_in);
 	float *upf = floats(up, latents > numbers ? latents : numbers);
 	for (int which = 0; which < 2; which++) {
 		if (encode_rows_back(sae, xf, T, which ? NULL : upf, which ? upf : NULL, y, &error))
-			test_stop(name_of(s), &error);
+			test_stop(random_sae_name(s), &error);
 		if (which)
 			sae_reference_recon_back(s, T, x, up, y_want);
 		else
 			sae_reference_encode_back(s, T, x, up, y_want);
-		check_same(name_of(s), which ? "gradient from the reconstruction" : "gradient from features", y, y_want,
-			   numbers, 1e-4);
+		check_same(random_sae_name(s), which ? "gradient from the reconstruction" : "gradient from features", y,
+			   y_want, numbers, 1e-4);
 	}
 	free(up);
 	free(upf);
@@ -207,16 +137,17 @@ static void check_clamp(const struct sae_spec *s, const struct sae *sae, int64_t
 	struct clamp_rule rules[K];
 	for (int64_t i = 0; i < K; i++) /* descending, every mode */
 		rules[i] = (struct clamp_rule){(uint32_t)(s->F - 1 - i * (s->F / K)), (enum op_clamp_mode)(i % 6),
-					       (float)uniform(-2, 2)};
+					       (float)random_sae_uniform(-2, 2)};
 	float *xf = floats(x, numbers), *out = mem_alloc(numbers, sizeof *out);
-	float *up = random_floats(GRADIENTS * numbers, -1, 1), *dx = mem_alloc(GRADIENTS * numbers, sizeof *dx);
+	float *up = random_sae_floats(GRADIENTS * numbers, -1, 1), *dx = mem_alloc(GRADIENTS * numbers, sizeof *dx);
 	double *want = mem_alloc(numbers, sizeof *want), *above = mem_alloc(numbers, sizeof *above);
 	double *slopes = mem_alloc(GRADIENTS * numbers, sizeof *slopes);
 	for (int half = 0; half < 2; half++) {
 		double alpha = half ? 0.3 : 1;
-		run_edit(sae, rules, K, alpha, T, xf, up, out, dx, name_of(s));
+		run_edit(sae, rules, K, alpha, T, xf, up, out, dx, random_sae_name(s));
 		reference_edit(s, rules, K, alpha, T, x, want);
-		check_same(name_of(s), half ? "clamp with 0.3 of the error" : "clamp", out, want, numbers, 2e-5);
+		check_same(random_sae_name(s), half ? "clamp with 0.3 of the error" : "clamp", out, want, numbers,
+			   2e-5);
 		for (size_t i = 0; i < numbers; i++) {
 			const double step = 1e-6;
 			double at = x[i];
@@ -232,8 +163,8 @@ static void check_clamp(const struct sae_spec *s, const struct sae *sae, int64_t
 				slopes[g * numbers + i] = sum / (2 * step);
 			}
 		}
-		check_same(name_of(s), half ? "clamp's gradient with 0.3 of the error" : "clamp's gradient", dx, slopes,
-			   GRADIENTS * numbers, 1e-4);
+		check_same(random_sae_name(s), half ? "clamp's gradient with 0.3 of the error" : "clamp's gradient", dx,
+			   slopes, GRADIENTS * numbers, 1e-4);
 	}
 	free(xf);
 	free(out);
@@ -250,8 +181,8 @@ static void check_spec(const struct sae_spec *s, int64_t T, bool clamps)
 	struct error error;
 	assert_int_equal(sae_check(s, &error), STATUS_OK);
 	if (sae_create(&sae, test_device, s, 0, HOOK_RESID_PRE, &error))
-		test_stop(name_of(s), &error);
-	double *x = random_rows(T, s->d_in);
+		test_stop(random_sae_name(s), &error);
+	double *x = random_sae_rows(T, s->d_in);
 	check_encode(s, &sae, T, x);
 	if (s->act == SAE_BATCHTOPK) {
 		struct clamp clamp;
@@ -275,7 +206,7 @@ static void test_every_kind(void **state)
 		for (int norm = 0; norm <= SAE_NORM_LAYER; norm++)
 			for (int center = 0; center < 2; center++) {
 				struct sae_spec s;
-				make_spec(&s, (enum sae_act)act, (enum sae_norm)norm, center, 13, 60, 5);
+				random_sae_make(&s, (enum sae_act)act, (enum sae_norm)norm, center, 13, 60, 5);
 				check_spec(&s, 5, true);
 				sae_spec_done(&s);
 			}
@@ -283,13 +214,13 @@ static void test_every_kind(void **state)
 }
 
 /* A norm on the way in that isn't undone on the way out, as transcoders' and some SAEs'. */
-static void test_norm_in_only(void **state)
+static void test_norm_not_undone(void **state)
 {
 	(void)state;
 	test_device_need();
 	for (int norm = 1; norm <= SAE_NORM_LAYER; norm++) {
 		struct sae_spec s;
-		make_spec(&s, SAE_RELU, (enum sae_norm)norm, false, 11, 24, 5);
+		random_sae_make(&s, SAE_RELU, (enum sae_norm)norm, false, 11, 24, 5);
 		s.norm_out = false;
 		check_spec(&s, 4, true);
 		sae_spec_done(&s);
@@ -297,7 +228,7 @@ static void test_norm_in_only(void **state)
 }
 
 /* With a small binding limit everything is split: W over its rows, features over rows. */
-static void test_split(void **state)
+static void test_split_over_small_bindings(void **state)
 {
 	(void)state;
 	test_device_need();
@@ -307,7 +238,7 @@ static void test_split(void **state)
 	for (int act = 0; act < SAE_BATCHTOPK; act++)
 		for (int norm = 0; norm <= SAE_NORM_LAYER; norm += 2) {
 			struct sae_spec s;
-			make_spec(&s, (enum sae_act)act, (enum sae_norm)norm, false, 16, 480, 5);
+			random_sae_make(&s, (enum sae_act)act, (enum sae_norm)norm, false, 16, 480, 5);
 			check_spec(&s, 7, true);
 			sae_spec_done(&s);
 		}
@@ -316,7 +247,7 @@ static void test_split(void **state)
 }
 
 /* The scale on the host is the one on the device: moving a feature by 1 moves x by it. */
-static void test_scale(void **state)
+static void test_restored_scale(void **state)
 {
 	(void)state;
 	test_device_need();
@@ -324,10 +255,10 @@ static void test_scale(void **state)
 		struct sae_spec s;
 		struct sae sae;
 		struct error error;
-		make_spec(&s, SAE_RELU, (enum sae_norm)norm, norm == 1, 17, 20, 4);
+		random_sae_make(&s, SAE_RELU, (enum sae_norm)norm, norm == 1, 17, 20, 4);
 		if (sae_create(&sae, test_device, &s, 0, HOOK_RESID_PRE, &error))
 			test_stop("test", &error);
-		double *x = random_rows(1, s.d_in), z[20], a[17], b[17];
+		double *x = random_sae_rows(1, s.d_in), z[20], a[17], b[17];
 		float *xf = floats(x, 17);
 		sae_reference_encode(&s, 1, x, z, NULL);
 		sae_reference_decode(&s, 1, x, z, a);
@@ -369,7 +300,7 @@ static void test_fit_warning(void **state)
 }
 
 /* More memory than there is: a sentence with both numbers, before anything is taken. */
-static void test_memory(void **state)
+static void test_too_little_memory_is_refused(void **state)
 {
 	(void)state;
 	test_device_need();
@@ -378,7 +309,7 @@ static void test_memory(void **state)
 	struct error error;
 	struct device_info *info = (struct device_info *)(uintptr_t)device_get_info(test_device);
 	uint64_t memory = info->memory_bytes;
-	make_spec(&s, SAE_RELU, SAE_NORM_NONE, false, 16, 64, 4);
+	random_sae_make(&s, SAE_RELU, SAE_NORM_NONE, false, 16, 64, 4);
 	assert_true(sae_estimate(&s) >= 2 * 16 * 64 * 4);
 	info->memory_bytes = device_memory_used(test_device) + sae_estimate(&s) - 1;
 	assert_int_equal(sae_create(&sae, test_device, &s, 3, HOOK_RESID_PRE, &error), STATUS_FAILED);
@@ -390,9 +321,12 @@ static void test_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_every_kind), cmocka_unit_test(test_norm_in_only),
-		cmocka_unit_test(test_split),	   cmocka_unit_test(test_memory),
-		cmocka_unit_test(test_scale),	   cmocka_unit_test(test_fit_warning),
+		cmocka_unit_test(test_every_kind),
+		cmocka_unit_test(test_norm_not_undone),
+		cmocka_unit_test(test_split_over_small_bindings),
+		cmocka_unit_test(test_too_little_memory_is_refused),
+		cmocka_unit_test(test_restored_scale),
+		cmocka_unit_test(test_fit_warning),
 	};
 	return cmocka_run_group_tests_name("sae_device", tests, test_device_open, test_device_close);
 }
