@@ -19,11 +19,25 @@ static const struct shader_code *find_code(const char *name)
 	return NULL;
 }
 
-static uint32_t texel_mask(const struct dispatch *dispatch)
+VkDescriptorType vulkan_descriptor_type(enum binding_form form)
+{
+	switch (form) {
+	case BINDING_STORAGE:
+		return VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
+	case BINDING_IMAGE_RGBA32F:
+	case BINDING_IMAGE_RGBA32UI:
+		return VK_DESCRIPTOR_TYPE_STORAGE_TEXEL_BUFFER;
+	default:
+		return VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER;
+	}
+}
+
+/* Bit i: binding i is of this type. */
+static uint32_t mask_of(const struct dispatch *dispatch, VkDescriptorType type)
 {
 	uint32_t mask = 0;
 	for (int i = 0; i < dispatch->binding_count; i++)
-		if (dispatch->bindings[i].form != BINDING_STORAGE)
+		if (vulkan_descriptor_type(dispatch->bindings[i].form) == type)
 			mask |= 1u << i;
 	return mask;
 }
@@ -34,8 +48,9 @@ static VkResult create_layouts(struct device *device, struct pipeline *pipeline)
 	for (int i = 0; i < pipeline->binding_count; i++)
 		bindings[i] = (VkDescriptorSetLayoutBinding){
 			.binding = (uint32_t)i,
-			.descriptorType = pipeline->texel_mask >> i & 1 ? VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER
-									: VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+			.descriptorType = pipeline->texel_mask >> i & 1	  ? VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER
+					  : pipeline->image_mask >> i & 1 ? VK_DESCRIPTOR_TYPE_STORAGE_TEXEL_BUFFER
+									  : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
 			.descriptorCount = 1,
 			.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT,
 		};
@@ -107,11 +122,13 @@ static void destroy_pipeline(struct device *device, struct pipeline *pipeline)
 enum status pipeline_get(struct pipeline **out, struct device *device, const struct dispatch *dispatch,
 			 struct error *error)
 {
-	uint32_t mask = texel_mask(dispatch);
+	uint32_t texel_mask = mask_of(dispatch, VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER);
+	uint32_t image_mask = mask_of(dispatch, VK_DESCRIPTOR_TYPE_STORAGE_TEXEL_BUFFER);
 	size_t constant_bytes = (size_t)dispatch->constant_count * sizeof dispatch->constants[0];
 	for (struct pipeline *p = device->pipelines; p; p = p->next)
-		if (p->texel_mask == mask && p->binding_count == dispatch->binding_count &&
-		    p->push_bytes == dispatch->push_bytes && p->constant_count == dispatch->constant_count &&
+		if (p->texel_mask == texel_mask && p->image_mask == image_mask &&
+		    p->binding_count == dispatch->binding_count && p->push_bytes == dispatch->push_bytes &&
+		    p->constant_count == dispatch->constant_count &&
 		    memcmp(p->constants, dispatch->constants, constant_bytes) == 0 &&
 		    strcmp(p->kernel, dispatch->kernel) == 0) {
 			*out = p;
@@ -125,7 +142,8 @@ enum status pipeline_get(struct pipeline **out, struct device *device, const str
 	memcpy(pipeline->constants, dispatch->constants, constant_bytes);
 	pipeline->constant_count = dispatch->constant_count;
 	pipeline->binding_count = dispatch->binding_count;
-	pipeline->texel_mask = mask;
+	pipeline->texel_mask = texel_mask;
+	pipeline->image_mask = image_mask;
 	pipeline->push_bytes = dispatch->push_bytes;
 	VkResult result = create_pipeline(device, pipeline, code);
 	if (result) {

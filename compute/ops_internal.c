@@ -23,6 +23,8 @@ static uint64_t texel_bytes(enum binding_form form)
 		return 8;
 	case BINDING_TEXEL_RGBA32F:
 	case BINDING_TEXEL_RGBA32UI:
+	case BINDING_IMAGE_RGBA32F:
+	case BINDING_IMAGE_RGBA32UI:
 		return 16;
 	default:
 		return 4;

@@ -241,11 +241,12 @@ static bool take_set(struct recorder *recorder, const struct pipeline *pipeline,
 		VkDescriptorPoolSize sizes[] = {
 			{VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, POOL_SETS * DISPATCH_MAX_BINDINGS},
 			{VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER, POOL_SETS * DISPATCH_MAX_BINDINGS},
+			{VK_DESCRIPTOR_TYPE_STORAGE_TEXEL_BUFFER, POOL_SETS * DISPATCH_MAX_BINDINGS},
 		};
 		VkDescriptorPoolCreateInfo info = {
 			.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
 			.maxSets = POOL_SETS,
-			.poolSizeCount = 2,
+			.poolSizeCount = ARRAY_LEN(sizes),
 			.pPoolSizes = sizes,
 		};
 		VkDescriptorPool pool;
@@ -272,6 +273,7 @@ static VkFormat texel_format(enum binding_form form)
 	case BINDING_TEXEL_R32F:
 		return VK_FORMAT_R32_SFLOAT;
 	case BINDING_TEXEL_RGBA32F:
+	case BINDING_IMAGE_RGBA32F:
 		return VK_FORMAT_R32G32B32A32_SFLOAT;
 	case BINDING_TEXEL_RG32UI:
 		return VK_FORMAT_R32G32_UINT;
@@ -310,7 +312,7 @@ static bool bind(struct recorder *recorder, const struct dispatch *dispatch, VkD
 				return false;
 			}
 			buffers[i] = (VkDescriptorBufferInfo){t.buffer->handle, t.offset, bytes};
-			writes[i].descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
+			writes[i].descriptorType = vulkan_descriptor_type(binding->form);
 			writes[i].pBufferInfo = &buffers[i];
 		} else {
 			struct error error;
@@ -320,7 +322,7 @@ static bool bind(struct recorder *recorder, const struct dispatch *dispatch, VkD
 				keep_error(recorder, status, &error);
 				return false;
 			}
-			writes[i].descriptorType = VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER;
+			writes[i].descriptorType = vulkan_descriptor_type(binding->form);
 			writes[i].pTexelBufferView = &views[i];
 		}
 	}

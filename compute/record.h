@@ -47,6 +47,9 @@ enum binding_form {
 	BINDING_TEXEL_RGBA32F,
 	BINDING_TEXEL_RG32UI,
 	BINDING_TEXEL_RGBA32UI,
+	BINDING_IMAGE_RGBA32F, /* storage texel buffers, for reading too: llvmpipe compiles their loads in
+				  line, and calls a function for a fetch from a uniform one */
+	BINDING_IMAGE_RGBA32UI,
 };
 struct binding {
 	struct tensor tensor; /* without a buffer: a dummy is bound (the kernel must not use it) */
@@ -54,7 +57,7 @@ struct binding {
 	enum binding_form form;
 };
 
-enum { DISPATCH_MAX_BINDINGS = 14, DISPATCH_MAX_CONSTANTS = 8 };
+enum { DISPATCH_MAX_BINDINGS = 14, DISPATCH_MAX_CONSTANTS = 10 };
 struct dispatch {
 	const char *kernel;			    /* a name of the shader table */
 	uint32_t constants[DISPATCH_MAX_CONSTANTS]; /* specialisation constants 0.. */

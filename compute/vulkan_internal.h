@@ -67,7 +67,7 @@ struct pipeline {
 	char kernel[64];
 	uint32_t constants[DISPATCH_MAX_CONSTANTS];
 	int constant_count, binding_count;
-	uint32_t texel_mask; /* bit i: binding i is a texel buffer */
+	uint32_t texel_mask, image_mask; /* bit i: binding i is a uniform, a storage texel buffer */
 	size_t push_bytes;
 	VkDescriptorSetLayout set_layout;
 	VkPipelineLayout layout;
@@ -84,6 +84,7 @@ enum status WARN_UNUSED pipeline_get(struct pipeline **out, struct device *devic
 void pipelines_open_cache(struct device *device);
 void pipelines_destroy(struct device *device);
 
+VkDescriptorType vulkan_descriptor_type(enum binding_form form);
 enum status WARN_UNUSED buffer_texel_view(VkBufferView *out, struct buffer *buffer, VkFormat format, uint64_t offset,
 					  uint64_t bytes, struct error *error);
 
