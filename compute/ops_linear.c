@@ -5,11 +5,13 @@
  * inner dimension was cut, one that adds the partial sums (linear_finish).
  *
  * Kernels. A CPU device (lavapipe) runs a subgroup as vector code of one thread; its
- * storage buffer loads are loops over the lanes and its texel fetches are not, and what
- * decides is whether the hardware prefetcher follows the reads of w. Measured there with
- * 3072 x 768 float32 weights, one row: a row of w a lane, two rows each, 0.40 ms; the
- * other layout in slabs of 16 rows 0.47 ms, with short runs of columns 0.75 to 2.3 ms;
- * reading alone 0.33 ms. GPUs want neighbouring lanes to read neighbouring weights. */
+ * storage buffer loads are loops over the lanes, its texel fetches are calls and its image
+ * loads are neither, and what decides is whether the hardware prefetcher follows the reads
+ * of w. With one or two rows of x each thread therefore reads w from one end to the other:
+ * on two cores the products of gpt2-small then take 1.0 to 1.2 times as long as reading
+ * alone (with bfloat16, whose unpacking costs, 1.2 to 2), against 1.2 to 2.3 (1.5 to 5)
+ * with a row of w a lane, or with short runs of columns. GPUs want neighbouring lanes to
+ * read neighbouring weights. */
 #include "compute/ops_linear.h"
 
 #include <unistd.h>
@@ -30,10 +32,14 @@ enum {
 enum {
 	LANES = 64,
 	MAX_GROUPS = 65535,
-	SHARED_VECTORS = 1024, /* of linear_slabs */
 	LONGEST_SUM = 1 << 18, /* terms; rounding errors grow with it */
-	SLAB = 16,	       /* its rows of w at a time */
-	SLAB_TILES = 16,       /* tiles of a workgroup that it always has loop turns for */
+	SLAB = 4,	       /* rows of w that linear_slabs takes at a time, at least */
+	SLAB_SUMS = 32,	       /* vectors of sums that it holds at most */
+	SLAB_LANES = 32,       /* lanes that it has shared memory for */
+	SLAB_STRIP = 24,       /* and of a strip */
+	SLAB_PARTS = 8,	       /* cuts of the inner dimension where it takes whole rows, */
+	SLAB_PART = 64,	       /* of as many rows at least */
+	LINES_HELD = 128,      /* vectors of x that linear_lines holds */
 };
 
 /* One op_linear, or some rows of it. */
@@ -69,13 +75,25 @@ static int64_t most(int64_t a, int64_t b)
 
 const char *linear_kernel_name(enum linear_kernel kernel)
 {
-	static const char *const names[] = {"auto", "plain", "dots", "rows", "columns", "slabs"};
+	static const char *const names[] = {"auto", "plain", "dots", "rows", "lines", "columns", "slabs"};
 	return names[kernel];
 }
 
 static bool is_texel_kernel(enum linear_kernel kernel)
 {
-	return kernel == LINEAR_ROWS || kernel == LINEAR_COLUMNS || kernel == LINEAR_SLABS;
+	return kernel >= LINEAR_ROWS && kernel <= LINEAR_SLABS;
+}
+
+/* Of kernels for OUT_IN. */
+static bool is_out_in(enum linear_kernel kernel)
+{
+	return kernel >= LINEAR_DOTS && kernel <= LINEAR_LINES;
+}
+
+/* One or two rows of x, whose threads each take one run of w. */
+static bool is_streaming(enum linear_kernel kernel)
+{
+	return kernel == LINEAR_LINES || kernel == LINEAR_SLABS;
 }
 
 static int64_t per_texel(enum dtype dtype)
@@ -83,17 +101,35 @@ static int64_t per_texel(enum dtype dtype)
 	return 16 / (int64_t)dtype_size(dtype);
 }
 
+/* Chunks of a texel a lane in a row of `cols` elements, and one texel more for weights that
+ * don't start at one. */
+static int64_t chunks_of(int64_t lanes, enum dtype dtype, int64_t cols)
+{
+	return ops_div_up(cols / per_texel(dtype) + 1, lanes);
+}
+
+/* Whether linear_slabs takes all columns at once and cuts the inner dimension; like the cuts,
+ * the same whatever the number of threads. */
+static bool takes_whole_rows(const struct job *job)
+{
+	int64_t vectors = job->y.rows * per_texel(job->w.dtype) / 4;
+	return job->choice.kernel == LINEAR_SLABS &&
+	       chunks_of(job->info->subgroup_size, job->w.dtype, job->n) * vectors <= SLAB_SUMS;
+}
+
 /* ---- loop turns ---- */
 
 /* The loop turns of an invocation of a texel kernel with `k` inner indices (rows of w of
  * one dispatch, in the kernels for IN_OUT) that takes `tiles` tiles of columns and
  * `row_tiles` tiles of rows: at most OPS_MAX_TURNS, which decides how work is cut and
- * dealt out. What is unrolled does not count. */
+ * dealt out. What is unrolled does not count. LINEAR_SLABS: strips, not tiles. */
 static int64_t texel_turns(enum linear_kernel kernel, int64_t lanes, enum dtype dtype, int64_t k, int64_t tiles,
 			   int64_t row_tiles)
 {
-	if (kernel == LINEAR_SLABS) /* the slabs, and the sums before and behind */
-		return ops_div_up(k, SLAB) * (1 + tiles) + 2 * tiles;
+	if (kernel == LINEAR_SLABS)
+		return tiles * (1 + ops_div_up(k, SLAB) + SLAB_SUMS);
+	if (kernel == LINEAR_LINES)
+		return tiles * (1 + lanes);
 	int64_t inner = kernel == LINEAR_ROWS ? k / per_texel(dtype) : k;
 	return tiles * (1 + row_tiles * (1 + ops_div_up(inner, lanes)));
 }
@@ -119,8 +155,8 @@ static int64_t inner_that_fits(const struct job *job)
 	switch (job->choice.kernel) {
 	case LINEAR_COLUMNS: /* of one tile */
 		return least((room - 2) * lanes, LONGEST_SUM);
-	case LINEAR_SLABS: /* long runs of columns still */
-		return (room - 2 * SLAB_TILES) / (1 + SLAB_TILES) * SLAB;
+	case LINEAR_SLABS: /* of one strip */
+		return least((room - 1 - SLAB_SUMS) * SLAB, LONGEST_SUM);
 	default: /* LINEAR_PLAIN cuts within a dispatch */
 		return job->w.rows;
 	}
@@ -136,8 +172,7 @@ static bool starts_at_texel(const struct device_info *info, struct tensor t)
 static bool device_fits_texel_kernels(const struct device_info *info)
 {
 	uint32_t lanes = info->subgroup_size;
-	return info->subgroup_shuffle && lanes >= 4 && lanes <= 64 && (lanes & (lanes - 1)) == 0 &&
-	       info->max_shared_bytes >= SHARED_VECTORS * 16;
+	return info->subgroup_shuffle && lanes >= 4 && lanes <= 64 && (lanes & (lanes - 1)) == 0;
 }
 
 bool linear_kernel_fits(enum linear_kernel kernel, const struct device_info *info, struct tensor y, struct tensor x,
@@ -145,7 +180,7 @@ bool linear_kernel_fits(enum linear_kernel kernel, const struct device_info *inf
 {
 	if (kernel == LINEAR_AUTO || kernel == LINEAR_PLAIN)
 		return true;
-	if ((layout == OP_OUT_IN) != (kernel == LINEAR_DOTS || kernel == LINEAR_ROWS))
+	if ((layout == OP_OUT_IN) != is_out_in(kernel))
 		return false;
 	if (kernel == LINEAR_DOTS)
 		return dots_turns(x.cols) <= OPS_MAX_TURNS;
@@ -153,10 +188,16 @@ bool linear_kernel_fits(enum linear_kernel kernel, const struct device_info *inf
 	if (kernel == LINEAR_ROWS && (x.cols > LONGEST_SUM || texel_turns(kernel, info->subgroup_size, w.dtype, x.cols,
 									  1, 1) > OPS_MAX_TURNS / 4 * 3))
 		return false;
+	if (kernel == LINEAR_LINES &&
+	    chunks_of(info->subgroup_size, w.dtype, x.cols) * y.rows * per_texel(w.dtype) / 4 > LINES_HELD)
+		return false;
 	if (!device_fits_texel_kernels(info) || x.cols % 4 != 0 || w.cols % per_texel(w.dtype) != 0 ||
 	    !starts_at_texel(info, x) || tensor_count(x) > info->max_texel_elements)
 		return false;
-	return kernel != LINEAR_SLABS || y.rows <= 2;
+	if (kernel == LINEAR_SLABS &&
+	    (info->subgroup_size > SLAB_LANES || info->max_shared_bytes < SLAB_SUMS * SLAB_LANES * 16))
+		return false;
+	return !is_streaming(kernel) || y.rows <= 2;
 }
 
 static enum linear_kernel choose(const struct job *job)
@@ -164,7 +205,10 @@ static enum linear_kernel choose(const struct job *job)
 	if (job->choice.kernel != LINEAR_AUTO)
 		return job->choice.kernel;
 	bool out_in = job->layout == OP_OUT_IN;
-	enum linear_kernel kernel = out_in ? LINEAR_ROWS : job->y.rows <= 2 ? LINEAR_SLABS : LINEAR_COLUMNS;
+	enum linear_kernel kernel = out_in ? LINEAR_ROWS : LINEAR_COLUMNS;
+	enum linear_kernel streaming = out_in ? LINEAR_LINES : LINEAR_SLABS;
+	if (linear_kernel_fits(streaming, job->info, job->y, job->x, job->w, job->layout))
+		kernel = streaming;
 	if (job->info->type != DEVICE_TYPE_CPU)
 		kernel = out_in ? LINEAR_DOTS : LINEAR_PLAIN;
 	return linear_kernel_fits(kernel, job->info, job->y, job->x, job->w, job->layout) ? kernel : LINEAR_PLAIN;
@@ -347,42 +391,53 @@ static void record_storage_kernel(const struct job *job, struct block block, str
 	record_dispatch(job->rec, &d);
 }
 
+/* Tiles of columns whose sums linear_slabs holds at once: an even share of what a thread
+ * gets. */
+static int64_t strip_of(int64_t tiles, int64_t workers, int64_t most_tiles)
+{
+	int64_t rounds = ops_div_up(tiles, workers * most_tiles);
+	return ops_div_up(tiles, workers * rounds);
+}
+
 /* Deals the tiles of a texel kernel out to workgroups: equal runs of tiles, for drivers
  * give each thread one run of workgroups. */
 static void deal(struct dispatch *d, struct push_linear *push, const struct job *job, int64_t tiles, int64_t tile)
 {
 	enum linear_kernel kernel = job->choice.kernel;
-	int64_t workers = count_workers(), groups = least(tiles, 4 * workers), rows_each = job->y.rows;
+	int64_t workers = count_workers(), runs = tiles, strip = 1, rows_each = job->y.rows;
 	int64_t lanes = job->info->subgroup_size;
 	if (kernel == LINEAR_SLABS) {
-		/* Long runs of columns; as many as the shared memory holds sums for. */
+		bool whole = takes_whole_rows(job);
 		int64_t quads = per_texel(job->w.dtype) / 4;
-		int64_t room = most(SHARED_VECTORS / (lanes * tile * quads), 1);
-		int64_t each = ops_div_up(tiles, workers * ops_div_up(tiles, workers * room));
-		groups = ops_div_up(tiles, most(each, least(room, least(4, ops_div_up(tiles, 2)))));
+		strip = whole ? tiles : strip_of(tiles, workers, SLAB_STRIP / (tile * quads));
+		runs = ops_div_up(tiles, strip);
+		d->constants[8] = (uint32_t)strip;
+		d->constants[9] = whole;
+		d->constant_count = 10;
 	}
+	int64_t groups = least(runs, is_streaming(kernel) ? workers : 4 * workers);
 	/* Few columns: the rows are dealt out too. */
 	if (groups < workers)
 		rows_each = ops_div_up(ops_div_up(rows_each, ops_div_up(workers, groups)), tile) * tile;
 	/* No workgroup turns its loops too often: fewer tiles each, then fewer rows. */
 	int64_t norm = job->extra.norm == OP_NORM_NONE ? 0 : norm_turns(lanes, job->k);
-	int64_t inner = kernel == LINEAR_ROWS ? push->k : push->k_count, each, turns;
+	int64_t inner = is_out_in(kernel) ? push->k : push->k_count, each, turns;
 	for (;;) {
-		each = ops_div_up(tiles, groups);
+		each = ops_div_up(runs, groups);
 		turns = norm + texel_turns(kernel, lanes, job->w.dtype, inner, each, ops_div_up(rows_each, tile));
 		if (turns <= OPS_MAX_TURNS)
 			break;
 		if (each > 1)
-			groups = least(tiles, groups + workers);
+			groups = least(runs, groups + workers);
 		else if (rows_each > tile)
 			rows_each = ops_div_up(rows_each / 2, tile) * tile;
 		else
 			fatal("op_linear: %lld loop turns in '%s'", (long long)turns, d->kernel);
 	}
 	push->tiles = (uint32_t)tiles;
-	push->tiles_each = (uint32_t)each;
+	push->tiles_each = (uint32_t)(each * strip);
 	push->rows_each = (uint32_t)rows_each;
-	d->groups[0] = (uint32_t)ops_div_up(tiles, each);
+	d->groups[0] = (uint32_t)ops_div_up(runs, each);
 	d->groups[1] = (uint32_t)ops_div_up(job->y.rows, rows_each);
 }
 
@@ -395,12 +450,14 @@ static const char *texel_kernel_name(enum linear_kernel kernel, bool half, int w
 	};
 	if (kernel == LINEAR_ROWS)
 		return rows[w_rows / 2][half];
+	if (kernel == LINEAR_LINES)
+		return half ? "linear_lines_half" : "linear_lines";
 	if (kernel == LINEAR_COLUMNS)
 		return half ? "linear_columns_half" : "linear_columns";
 	return half ? "linear_slabs_half" : "linear_slabs";
 }
 
-/* LINEAR_ROWS, LINEAR_COLUMNS and LINEAR_SLABS. */
+/* LINEAR_ROWS, LINEAR_LINES, LINEAR_COLUMNS and LINEAR_SLABS. */
 static void record_texel_kernel(const struct job *job, struct block block, struct tensor partial)
 {
 	struct dispatch d;
@@ -417,7 +474,7 @@ static void record_texel_kernel(const struct job *job, struct block block, struc
 	d.bindings[1] = ops_read_shifted(job->info, job->x,
 					 kernel == LINEAR_COLUMNS ? BINDING_TEXEL_R32F : BINDING_TEXEL_RGBA32F, &none);
 	d.bindings[2] = ops_read_shifted(job->info, tensor_rows(job->w, block.first, block.count),
-					 half ? BINDING_TEXEL_RGBA32UI : BINDING_TEXEL_RGBA32F, &push.w_shift);
+					 half ? BINDING_IMAGE_RGBA32UI : BINDING_IMAGE_RGBA32F, &push.w_shift);
 	shift = push.w_shift % (uint32_t)per_texel(job->w.dtype);
 	bool norm = job->extra.norm != OP_NORM_NONE;
 	struct tensor no_tensor = {0};
@@ -431,9 +488,16 @@ static void record_texel_kernel(const struct job *job, struct block block, struc
 	d.constant_count = 8;
 	d.kernel = texel_kernel_name(kernel, half, w_rows);
 	int64_t lanes = job->info->subgroup_size;
-	int64_t tiles = kernel == LINEAR_ROWS ? ops_div_up(push.n_count, lanes * w_rows)
-					      : ops_div_up(push.n / per_texel(job->w.dtype) + (shift ? 1 : 0), lanes);
+	int64_t tiles = ops_div_up(push.n / per_texel(job->w.dtype) + (shift ? 1 : 0), lanes);
+	if (is_out_in(kernel))
+		tiles = ops_div_up(push.n_count, kernel == LINEAR_ROWS ? lanes * w_rows : lanes);
+	if (kernel == LINEAR_LINES) {
+		d.constants[8] = (uint32_t)ops_div_up(job->k / per_texel(job->w.dtype) + (shift ? 1 : 0), lanes);
+		d.constant_count = 9;
+	}
 	deal(&d, &push, job, tiles, tile);
+	if (kernel == LINEAR_SLABS)
+		d.groups[1] = (uint32_t)block.parts;
 	record_dispatch(job->rec, &d);
 }
 
@@ -468,7 +532,7 @@ static bool can_fuse_norm(const struct job *job)
 	const struct op_linear *extra = &job->extra;
 	return !job->choice.norm_apart && job->y.rows == 1 &&
 	       norm_turns(job->info->subgroup_size, job->k) <= OPS_MAX_TURNS / 4 &&
-	       (job->choice.kernel == LINEAR_ROWS || job->choice.kernel == LINEAR_SLABS) &&
+	       (job->choice.kernel == LINEAR_ROWS || is_streaming(job->choice.kernel)) &&
 	       starts_at_texel(job->info, extra->norm_w) && starts_at_texel(job->info, extra->norm_b);
 }
 
@@ -487,7 +551,11 @@ static void record_product(struct job *job)
 	int64_t inner = job->layout == OP_OUT_IN ? job->k : fit, cuts = 1;
 	if (job->choice.kernel == LINEAR_PLAIN)
 		cuts = most(job->choice.k_parts, ops_div_up(inner, OPS_MAX_TURNS));
+	else if (takes_whole_rows(job))
+		cuts = most(least(inner / SLAB_PART, SLAB_PARTS), 1);
 	int64_t k_part = ops_div_up(inner, cuts);
+	if (is_texel_kernel(job->choice.kernel) && job->layout == OP_IN_OUT)
+		k_part = ops_div_up(k_part, 4) * 4; /* texels of x */
 	cuts = ops_div_up(inner, k_part);
 	/* Blocks of the inner dimension leave sums of their own. */
 	int64_t parts = job->layout == OP_IN_OUT ? blocks * cuts : cuts;

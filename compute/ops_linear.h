@@ -10,8 +10,9 @@ enum linear_kernel {
 	LINEAR_PLAIN,	/* a column a lane, storage buffers: any device and shape */
 	LINEAR_DOTS,	/* a row of w a workgroup (OUT_IN on GPUs) */
 	LINEAR_ROWS,	/* a row of w a lane, texel buffers (OUT_IN on CPU devices) */
+	LINEAR_LINES,	/* the same for few rows of x: the lanes side by side in a row of w */
 	LINEAR_COLUMNS, /* columns of w a lane, texel buffers (IN_OUT on CPU devices) */
-	LINEAR_SLABS,	/* the same for few rows, long runs of w */
+	LINEAR_SLABS,	/* the same for few rows, strips of w */
 	LINEAR_KERNELS,
 };
 const char *linear_kernel_name(enum linear_kernel kernel);

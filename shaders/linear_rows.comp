@@ -10,37 +10,6 @@
 
 const uint MAX_TILE = 8;
 
-/* The quads of x that meet texel c + lane of a row of w. */
-void fetch_chunk(out vec4 quads[QUADS], uint r, uint c)
-{
-	uint element = (c + lane) * PER_TEXEL - SHIFT; /* wraps below 0 for the first texel */
-	if (SHIFT % 4 == 0) {
-		UNROLL for (uint i = 0; i < QUADS; i++)
-			quads[i] = fetch_x(r, uint(int(element) >> 2) + i);
-		return;
-	}
-	uint q = uint(int(element) >> 2);
-	vec4 low = fetch_x(r, q);
-	UNROLL for (uint i = 0; i < QUADS; i++) {
-		vec4 high = fetch_x(r, q + i + 1);
-		switch (SHIFT % 4) {
-		case 1: quads[i] = vec4(low.w, high.xyz); break;
-		case 2: quads[i] = vec4(low.zw, high.xy); break;
-		default: quads[i] = vec4(low.yzw, high.x); break;
-		}
-		low = high;
-	}
-}
-
-float dot_ordered(vec4 a, vec4 b, float sum)
-{
-	sum += a.x * b.x;
-	sum += a.y * b.y;
-	sum += a.z * b.z;
-	sum += a.w * b.w;
-	return sum;
-}
-
 /* The first and the last texel of a row hold elements of its neighbours if SHIFT != 0. */
 void add_edge(inout float sum[ROWS_EACH * MAX_TILE], uint first[ROWS_EACH], uint r0, uint texel)
 {

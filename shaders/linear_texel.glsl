@@ -1,6 +1,7 @@
 /* What the kernels for CPU devices share. There a workgroup is one subgroup of SUBGROUP
  * lanes (vector code of one thread), texel fetches are the fast loads and a shuffle by a
- * uniform index is one instruction; see the measurements in compute/ops_linear.c.
+ * uniform index is one instruction; see the measurements in compute/ops_linear.c. w is read
+ * as an image, whose loads llvmpipe compiles in line (a fetch from a sampler is a call).
  * x and the norm's weights are read as texels of 4 floats (K is a multiple of 4), w as
  * texels of PER_TEXEL elements. w may start SHIFT elements behind a texel's start. */
 #extension GL_KHR_shader_subgroup_basic : require
@@ -15,11 +16,11 @@ layout(constant_id = 7) const uint SHIFT = 0;
 
 layout(binding = 1) uniform samplerBuffer x;
 #ifdef HALF
-layout(binding = 2) uniform usamplerBuffer w;
+layout(binding = 2, rgba32ui) uniform readonly uimageBuffer w;
 #define PER_TEXEL 8u
 #define QUADS	  2u /* groups of 4 elements in a texel */
 #else
-layout(binding = 2) uniform samplerBuffer w;
+layout(binding = 2, rgba32f) uniform readonly imageBuffer w;
 #define PER_TEXEL 4u
 #define QUADS	  1u
 #endif
@@ -34,7 +35,7 @@ layout(binding = 8) uniform samplerBuffer norm_b;
 void fetch_weights(out vec4 quads[QUADS], uint texel)
 {
 #ifdef HALF
-	uvec4 t = texelFetch(w, int(texel));
+	uvec4 t = imageLoad(w, int(texel));
 	if (DTYPE == DTYPE_BF16) {
 		uvec4 even = t << 16, odd = t & 0xffff0000u;
 		quads[0] = uintBitsToFloat(uvec4(even.x, odd.x, even.y, odd.y));
@@ -44,7 +45,7 @@ void fetch_weights(out vec4 quads[QUADS], uint texel)
 		quads[1] = vec4(unpackHalf2x16(t.z), unpackHalf2x16(t.w));
 	}
 #else
-	quads[0] = texelFetch(w, int(texel));
+	quads[0] = imageLoad(w, int(texel));
 #endif
 }
 
@@ -54,7 +55,7 @@ float norm_mean = 0.0, norm_scale = 1.0;
 float subgroup_total(float v)
 {
 	float sum = 0.0;
-	for (uint i = 0; i < SUBGROUP; i++)
+	UNROLL for (uint i = 0; i < SUBGROUP; i++)
 		sum += subgroupShuffle(v, i);
 	return sum;
 }
@@ -93,4 +94,37 @@ vec4 fetch_x(uint r, uint q)
 			v += texelFetch(norm_b, int(inside));
 	}
 	return q < quads ? v : vec4(0.0);
+}
+
+/* For OUT_IN. */
+
+/* The quads of x that meet texel c + lane of a row of w. */
+void fetch_chunk(out vec4 quads[QUADS], uint r, uint c)
+{
+	uint element = (c + lane) * PER_TEXEL - SHIFT; /* wraps below 0 for the first texel */
+	if (SHIFT % 4 == 0) {
+		UNROLL for (uint i = 0; i < QUADS; i++)
+			quads[i] = fetch_x(r, uint(int(element) >> 2) + i);
+		return;
+	}
+	uint q = uint(int(element) >> 2);
+	vec4 low = fetch_x(r, q);
+	UNROLL for (uint i = 0; i < QUADS; i++) {
+		vec4 high = fetch_x(r, q + i + 1);
+		switch (SHIFT % 4) {
+		case 1: quads[i] = vec4(low.w, high.xyz); break;
+		case 2: quads[i] = vec4(low.zw, high.xy); break;
+		default: quads[i] = vec4(low.yzw, high.x); break;
+		}
+		low = high;
+	}
+}
+
+float dot_ordered(vec4 a, vec4 b, float sum)
+{
+	sum += a.x * b.x;
+	sum += a.y * b.y;
+	sum += a.z * b.z;
+	sum += a.w * b.w;
+	return sum;
 }
