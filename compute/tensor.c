@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "compute/base/mem.h"
 #include "compute/vulkan_internal.h"
@@ -67,6 +68,21 @@ static enum status too_much(const struct device *device, const char *name, uint6
 			 (double)device->info.max_allocation / 1e9);
 }
 
+/* Weights that a CPU device reads from end to end cost a miss in its translation tables every
+ * few hundred nanoseconds with pages of 4 kB. A hint: nothing depends on its being taken. */
+static void advise_huge_pages(const struct buffer *buffer)
+{
+#ifdef MADV_HUGEPAGE
+	enum { LARGE = 8 << 20, HUGE = 2 << 20 };
+	uintptr_t begin = ((uintptr_t)buffer->mapped + HUGE - 1) / HUGE * HUGE;
+	uintptr_t end = ((uintptr_t)buffer->mapped + buffer->bytes) / HUGE * HUGE;
+	if (buffer->device->info.type == DEVICE_TYPE_CPU && buffer->mapped && buffer->bytes >= LARGE && begin < end)
+		(void)madvise((void *)begin, end - begin, MADV_HUGEPAGE);
+#else
+	(void)buffer;
+#endif
+}
+
 enum status buffer_create(struct buffer **out, struct device *device, uint64_t bytes, enum buffer_kind kind,
 			  const char *name, struct error *error)
 {
@@ -117,6 +133,7 @@ enum status buffer_create(struct buffer **out, struct device *device, uint64_t b
 		result = vkMapMemory(device->handle, buffer->memory, 0, VK_WHOLE_SIZE, 0, &buffer->mapped);
 	if (result)
 		goto fail;
+	advise_huge_pages(buffer);
 	/* With the validation layer on, what is read before it was written shows: every float
 	 * of new memory is a NaN. */
 	if (device->validation && buffer->mapped)
