@@ -50,7 +50,10 @@ enum op_layout {
  *   pre = v                                   if pre exists ([R, N])
  *   v  = act(v)
  *   v *= back_act'(back_pre[row mod rows])    if back_pre exists ([R0, N])
- *   y  = v + residual[row]                    if residual exists ([R, N], may be y) */
+ *   y  = v + residual[row]                    if residual exists ([R, N], may be y)
+ * If k_cache and v_cache [S*context, W] exist, the columns are q | k | v: y has the first
+ * N - 2W, and the others go where op_qkv (below) would put them, for heads that are
+ * neither normalised nor rotated; `rows` is the row table. */
 struct op_linear {
 	enum op_norm norm;
 	struct tensor norm_w, norm_b;
@@ -61,6 +64,8 @@ struct op_linear {
 	enum op_act back_act;
 	struct tensor back_pre;
 	struct tensor residual;
+	struct tensor k_cache, v_cache, rows;
+	int64_t context;
 };
 /* y [R, N], x [R, K], w float32, bfloat16 or float16 of any size (split over the
  * device's binding limit). `extra` may be NULL. Any R, N, K >= 1. */

@@ -27,6 +27,7 @@ enum {
 	STEP_RESIDUAL = 8,
 	STEP_NORM_B = 16,
 	STEP_PARTIAL = 32,
+	STEP_CACHE = 64,
 };
 
 enum {
@@ -231,7 +232,8 @@ static void check(const struct job *job)
 	int64_t rows = job->y.rows, n = job->n, k = job->k;
 	if (rows < 1 || n < 1 || k < 1)
 		fatal("%s: y is [%lld, %lld], x has %lld columns", op, (long long)rows, (long long)n, (long long)k);
-	ops_check(op, "y", job->y, rows, n, DTYPE_F32);
+	bool cached = tensor_exists(extra->k_cache);
+	ops_check(op, "y", job->y, rows, cached ? n - 2 * extra->k_cache.cols : n, DTYPE_F32);
 	ops_check(op, "x", job->x, rows, k, DTYPE_F32);
 	bool out_in = job->layout == OP_OUT_IN;
 	if (job->w.dtype == DTYPE_U32)
@@ -249,6 +251,18 @@ static void check(const struct job *job)
 			fatal("%s: back_pre has no rows", op);
 		ops_check(op, "back_pre", extra->back_pre, extra->back_pre.rows, n, DTYPE_F32);
 	}
+	if (cached) {
+		const struct tensor *k_cache = &extra->k_cache;
+		ops_require(op, extra->context > 0 && k_cache->rows % extra->context == 0,
+			    "the cache holds no whole contexts");
+		ops_check(op, "k_cache", *k_cache, k_cache->rows, k_cache->cols, DTYPE_F32);
+		ops_check(op, "v_cache", extra->v_cache, k_cache->rows, k_cache->cols, DTYPE_F32);
+		ops_check(op, "rows", extra->rows, rows, 2, DTYPE_U32);
+		ops_require(op,
+			    !tensor_exists(extra->residual) || extra->residual.buffer != job->y.buffer ||
+				    extra->residual.offset != job->y.offset,
+			    "the residual is y, which has fewer columns");
+	}
 	if (!linear_kernel_fits(job->choice.kernel, job->info, job->y, job->x, job->w, job->layout))
 		fatal("%s: the kernel '%s' can't do this", op, linear_kernel_name(job->choice.kernel));
 }
@@ -264,6 +278,8 @@ static uint32_t steps_of(const struct op_linear *extra)
 		steps |= STEP_BACK;
 	if (tensor_exists(extra->residual))
 		steps |= STEP_RESIDUAL;
+	if (tensor_exists(extra->k_cache))
+		steps |= STEP_CACHE;
 	if (extra->norm != OP_NORM_NONE && tensor_exists(extra->norm_b))
 		steps |= STEP_NORM_B;
 	return steps;
@@ -283,11 +299,13 @@ static void start_dispatch(struct dispatch *d, struct push_linear *push, const s
 		.n = (uint32_t)job->n,
 		.k = (uint32_t)job->k,
 		.norm_eps = (float)extra->norm_eps,
+		.cache_width = (uint32_t)extra->k_cache.cols,
+		.context = (uint32_t)extra->context,
 	};
 	*d = (struct dispatch){
 		.constants = {0, job->w.dtype, OP_NORM_NONE, extra->act, extra->back_act, steps, 1},
 		.constant_count = 7,
-		.binding_count = 7,
+		.binding_count = 12,
 		.push = push,
 		.push_bytes = sizeof *push,
 	};
@@ -298,6 +316,10 @@ static void start_dispatch(struct dispatch *d, struct push_linear *push, const s
 	d->bindings[4] = ops_write(sums_only ? none : extra->pre);
 	d->bindings[5] = ops_read(sums_only ? none : extra->back_pre);
 	d->bindings[6] = ops_read(sums_only ? none : extra->residual);
+	d->bindings[7] = d->bindings[8] = ops_read(none); /* the norm's, if the kernel does it */
+	d->bindings[9] = ops_write(sums_only ? none : extra->k_cache);
+	d->bindings[10] = ops_write(sums_only ? none : extra->v_cache);
+	d->bindings[11] = ops_read(sums_only ? none : extra->rows);
 	if (sums_only) {
 		d->constants[3] = OP_ACT_NONE;
 		d->constants[4] = OP_ACT_NONE;
@@ -480,7 +502,6 @@ static void record_texel_kernel(const struct job *job, struct block block, struc
 	struct tensor no_tensor = {0};
 	d.bindings[7] = ops_read_shifted(job->info, norm ? job->extra.norm_w : no_tensor, BINDING_TEXEL_RGBA32F, &none);
 	d.bindings[8] = ops_read_shifted(job->info, norm ? job->extra.norm_b : no_tensor, BINDING_TEXEL_RGBA32F, &none);
-	d.binding_count = 9;
 	d.constants[0] = job->info->subgroup_size;
 	d.constants[2] = job->extra.norm;
 	d.constants[6] = tile;
@@ -600,7 +621,7 @@ void op_linear_chosen(struct recorder *rec, struct tensor y, struct tensor x, st
 		.layout = layout,
 		.extra = extra ? *extra : (struct op_linear){0},
 		.choice = *choice,
-		.n = y.cols,
+		.n = y.cols + (extra ? 2 * extra->k_cache.cols : 0),
 		.k = x.cols,
 	};
 	check(&job);
@@ -616,6 +637,7 @@ void op_linear_chosen(struct recorder *rec, struct tensor y, struct tensor x, st
 		part.x = tensor_rows(x, first, rows);
 		part.extra.pre = some_rows(job.extra.pre, first, rows);
 		part.extra.residual = some_rows(job.extra.residual, first, rows);
+		part.extra.rows = some_rows(job.extra.rows, first, rows);
 		record_product(&part);
 	}
 }

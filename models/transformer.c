@@ -17,6 +17,7 @@ struct layer_state {
 	struct tensor mlp_raw;	/* [R, d] before the post-norm (Gemma) */
 	/* gradients, [G*R, ...], shared by all blocks */
 	struct tensor dqkv, dq, dk, dv, dheads, dpre, dact;
+	bool dq_in_dqkv; /* dq, dk, dv are parts of dqkv's only row */
 };
 
 bool point_of_hook(const struct arch *arch, int layer, enum hook hook, int *point)
@@ -135,6 +136,12 @@ static struct op_attention attention_of(const struct pass *pass, int l)
 	return a;
 }
 
+/* Neither normalised nor rotated: the product's columns are the heads as they are. */
+static bool heads_are_bare(const struct op_attention *a)
+{
+	return a->qk_norm == OP_NORM_NONE && a->rope_dims == 0 && a->order == OP_QKV_CONCAT;
+}
+
 /* A block's tensors; those of the backward pass only with one. */
 static void add_layer(struct arena *arena, struct layer_state *s, const struct pass_config *c)
 {
@@ -237,6 +244,23 @@ static void share(struct pass *pass)
 	pass->dstart = pass->dx_all;
 }
 
+/* Where the gradients by q, k and v, in a row, are the gradient by the product, they share its
+ * memory: the parts of one row are tensors of their own if a device can bind them. */
+static void share_row(const struct pass *pass, struct layer_state *s, int l)
+{
+	enum { ALIGNED = 64 }; /* floats, which every device can bind at */
+	struct op_attention a = attention_of(pass, l);
+	int64_t q = s->dq.cols, k = s->dk.cols;
+	s->dq_in_dqkv = heads_are_bare(&a) && s->dqkv.rows == 1 && q % ALIGNED == 0 && k % ALIGNED == 0;
+	if (!s->dq_in_dqkv)
+		return;
+	s->dq = s->dk = s->dv = s->dqkv;
+	s->dq.cols = q;
+	s->dk.cols = s->dv.cols = k;
+	s->dk.offset += (uint64_t)q * sizeof(float);
+	s->dv.offset += (uint64_t)(q + k) * sizeof(float);
+}
+
 /* Sets the gradients that take part: tensors of all blocks are views of the shared ones. */
 static void activate(struct pass *pass, int64_t gradients)
 {
@@ -253,6 +277,7 @@ static void activate(struct pass *pass, int64_t gradients)
 		s->dq = tensor_rows(g->dq, 0, rows);
 		s->dk = tensor_rows(g->dk, 0, rows);
 		s->dv = tensor_rows(g->dv, 0, rows);
+		share_row(pass, s, l);
 		s->dheads = tensor_rows(g->dheads, 0, rows);
 		s->dpre = tensor_rows(g->dpre, 0, rows);
 		if (c->arch->gated)
@@ -356,13 +381,21 @@ static void attention_forward(struct pass *pass, struct recorder *rec, int l, st
 	struct layer_state *s = &pass->layers[l];
 	struct op_attention a = attention_of(pass, l);
 	struct tensor k = pass->config.cache->k[l], v = pass->config.cache->v[l];
-	op_linear(rec, s->qkv, x, w[WEIGHT_Q], forward_layout(arch),
-		  &(struct op_linear){.norm = op_norm_of(arch->norm),
-				      .norm_w = w[WEIGHT_NORM1],
-				      .norm_b = w[WEIGHT_NORM1_BIAS],
-				      .norm_eps = arch->norm_eps,
-				      .bias = w[WEIGHT_Q_BIAS]});
-	op_qkv(rec, s->q, k, v, s->qkv, pass->rows, &a);
+	struct op_linear qkv = {.norm = op_norm_of(arch->norm),
+				.norm_w = w[WEIGHT_NORM1],
+				.norm_b = w[WEIGHT_NORM1_BIAS],
+				.norm_eps = arch->norm_eps,
+				.bias = w[WEIGHT_Q_BIAS]};
+	if (heads_are_bare(&a)) {
+		qkv.k_cache = k;
+		qkv.v_cache = v;
+		qkv.rows = pass->rows;
+		qkv.context = a.context;
+		op_linear(rec, s->q, x, w[WEIGHT_Q], forward_layout(arch), &qkv);
+	} else {
+		op_linear(rec, s->qkv, x, w[WEIGHT_Q], forward_layout(arch), &qkv);
+		op_qkv(rec, s->q, k, v, s->qkv, pass->rows, &a);
+	}
 	op_attention(rec, s->heads, s->lse, s->q, k, v, pass->rows, &a);
 	if (!arch->post_norms) {
 		op_linear(rec, y, s->heads, w[WEIGHT_O], forward_layout(arch),
@@ -504,7 +537,8 @@ static void attention_backward_inner(struct pass *pass, struct recorder *rec, in
 	}
 	op_linear(rec, s->dheads, dy, w[WEIGHT_O], backward_layout(arch), NULL);
 	op_attention_back(rec, s->dq, s->dk, s->dv, s->dheads, s->q, k, v, s->heads, s->lse, pass->rows, &a);
-	op_qkv_back(rec, s->dqkv, s->dq, s->dk, s->dv, s->qkv, pass->rows, &a);
+	if (!s->dq_in_dqkv)
+		op_qkv_back(rec, s->dqkv, s->dq, s->dk, s->dv, s->qkv, pass->rows, &a);
 }
 
 static void attention_backward_outer(struct pass *pass, struct recorder *rec, int l, struct tensor x)

@@ -15,6 +15,7 @@ layout(constant_id = 6) const uint TILE = 1;	 /* rows a lane computes at once */
 #define STEP_BACK     4u
 #define STEP_RESIDUAL 8u
 #define STEP_NORM_B   16u
+#define STEP_CACHE    64u /* the last columns are keys and values */
 #define STEP_PARTIAL  32u /* y is the tensor of partial sums, nothing else is done */
 
 #include "activations.glsl"
@@ -26,6 +27,9 @@ layout(binding = 3) readonly buffer Bias { float bias[]; };
 layout(binding = 4) writeonly buffer Pre { float pre[]; };
 layout(binding = 5) readonly buffer BackPre { float back_pre[]; };
 layout(binding = 6) readonly buffer Residual { float residual[]; };
+layout(binding = 9) writeonly buffer KCache { float k_cache[]; };
+layout(binding = 10) writeonly buffer VCache { float v_cache[]; };
+layout(binding = 11) readonly buffer Rows { uvec2 rows[]; };
 /* Everything after the product, for output [r, n]. */
 void finish(uint r, uint n, float v)
 {
@@ -39,6 +43,20 @@ void finish(uint r, uint n, float v)
 		v *= activate_slope(BACK_ACT, back_pre[(p.row_first + r) % p.back_rows * p.n + n]);
 	if ((STEPS & STEP_RESIDUAL) != 0)
 		v += residual[at];
+	if ((STEPS & STEP_CACHE) != 0) {
+		uint width = p.n - 2 * p.cache_width;
+		if (n < width) {
+			y[r * width + n] = v;
+			return;
+		}
+		uint column = (n - width) % p.cache_width;
+		uint to = (rows[r].x * p.context + rows[r].y) * p.cache_width + column;
+		if (n - width < p.cache_width)
+			k_cache[to] = v;
+		else
+			v_cache[to] = v;
+		return;
+	}
 	y[at] = v;
 }
 

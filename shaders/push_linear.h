@@ -23,6 +23,7 @@ struct push_linear {
 	uint rows_each;	 /* rows of a workgroup (groups in y) */
 	uint w_shift, bias_shift;
 	float norm_eps;
+	uint cache_width, context; /* STEP_CACHE: the last 2 cache_width columns go to the caches */
 };
 PUSH_ASSERT(push_linear)
 

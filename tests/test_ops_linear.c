@@ -122,7 +122,7 @@ static double slope(enum op_act kind, double v)
 	return (act(kind, v + 1e-5) - act(kind, v - 1e-5)) / 2e-5;
 }
 
-enum { BIAS = 1, PRE = 2, BACK = 4, RESIDUAL = 8, RESIDUAL_IS_Y = 16, NORM_B = 32 };
+enum { BIAS = 1, PRE = 2, BACK = 4, RESIDUAL = 8, RESIDUAL_IS_Y = 16, NORM_B = 32, CACHE = 64 };
 
 struct test_case {
 	int64_t rows, n, k;
@@ -178,6 +178,54 @@ static void hash(const float *values, int64_t count)
 		results_hash = (results_hash ^ bytes[i]) * 1099511628211u;
 }
 
+/* With CACHE, a quarter of the columns each are keys and values, at positions 2.. of the
+ * second of two sequences. */
+struct cache {
+	struct tensor k, v, rows;
+	int64_t width, context;
+};
+
+static struct cache make_cache(int64_t rows, int64_t n)
+{
+	struct cache c = {.width = n / 4, .context = rows + 3};
+	c.k = make(DTYPE_F32, 2 * c.context, c.width, NULL, 0);
+	c.v = make(DTYPE_F32, 2 * c.context, c.width, NULL, 0);
+	c.rows = make(DTYPE_U32, rows, 2, NULL, 0);
+	uint32_t *table = mem_alloc((size_t)rows * 2, sizeof *table);
+	for (int64_t r = 0; r < rows; r++) {
+		table[2 * r] = 1;
+		table[2 * r + 1] = (uint32_t)r + 2;
+	}
+	struct error error;
+	if (tensor_write(c.rows, table, &error))
+		fail_msg("%s", error.text);
+	free(table);
+	return c;
+}
+
+/* y [rows, n] from q [rows, n - 2 width] and the caches, whose other rows are as they were. */
+static float *gather_cached(const struct cache *c, const float *q, int64_t rows, int64_t n, const char *name)
+{
+	float *y = mem_alloc((size_t)(rows * n), sizeof *y);
+	int64_t width = n - 2 * c->width, first = c->context + 2;
+	for (int part = 0; part < 2; part++) {
+		float *values = take(part == 0 ? c->k : c->v, name);
+		for (int64_t i = 0; i < 2 * c->context * c->width; i++) {
+			int64_t r = i / c->width - first;
+			uint32_t bits;
+			memcpy(&bits, &values[i], 4);
+			if (r >= 0 && r < rows)
+				y[r * n + width + part * c->width + i % c->width] = values[i];
+			else if (bits != guard_word(i + GUARD))
+				fail_msg("%s: element %lld of the cache was overwritten", name, (long long)i);
+		}
+		free(values);
+	}
+	for (int64_t r = 0; r < rows; r++)
+		memcpy(y + r * n, q + r * width, (size_t)width * 4);
+	return y;
+}
+
 /* Returns false if the kernel doesn't do this case. */
 static bool run_case(const struct test_case *c)
 {
@@ -192,7 +240,10 @@ static bool run_case(const struct test_case *c)
 	double *back = randoms(back_rows * n, 3, 0);
 	struct tensor tx = make(DTYPE_F32, rows, k, x, 0);
 	struct tensor tw = make(c->dtype, out_in ? n : k, out_in ? k : n, w, c->odd);
-	struct tensor ty = make(DTYPE_F32, rows, n, c->flags & RESIDUAL_IS_Y ? residual : NULL, 0);
+	struct cache cache = {0};
+	if (c->flags & CACHE)
+		cache = make_cache(rows, n);
+	struct tensor ty = make(DTYPE_F32, rows, n - 2 * cache.width, c->flags & RESIDUAL_IS_Y ? residual : NULL, 0);
 	struct op_linear extra = {.norm = c->norm, .norm_eps = eps, .act = c->act, .back_act = c->back_act};
 	struct tensor none = {0};
 	extra.norm_w = c->norm ? make(DTYPE_F32, 1, k, norm_w, c->odd) : none;
@@ -204,6 +255,11 @@ static bool run_case(const struct test_case *c)
 			 : c->flags & RESIDUAL	  ? make(DTYPE_F32, rows, n, residual, 0)
 						  : none;
 
+	extra.k_cache = cache.k;
+	extra.v_cache = cache.v;
+	extra.rows = cache.rows;
+	extra.context = cache.context;
+
 	const struct device_info *info = device_get_info(device);
 	bool fits = linear_kernel_fits(c->choice.kernel, info, ty, tx, tw, c->layout);
 	if (fits) {
@@ -213,9 +269,14 @@ static bool run_case(const struct test_case *c)
 		if (recorder_run(rec, &error))
 			fail_msg("%s: %s", name, error.text);
 		float *y = take(ty, name);
+		if (c->flags & CACHE) {
+			float *q = y;
+			y = gather_cached(&cache, q, rows, n, name);
+			free(q);
+		}
 		float *pre = c->flags & PRE ? take(extra.pre, name) : NULL;
 		hash(y, rows * n);
-		if (!(c->flags & RESIDUAL_IS_Y)) {
+		if (!(c->flags & (RESIDUAL_IS_Y | CACHE))) {
 			uint64_t ticket;
 			if (recorder_submit(rec, &ticket, &error) || device_wait(device, ticket, &error))
 				fail_msg("%s: %s", name, error.text);
@@ -270,8 +331,9 @@ static bool run_case(const struct test_case *c)
 		free(pre);
 		recorder_destroy(&rec);
 	}
-	struct tensor *all[] = {&tx, &tw, &ty, &extra.norm_w, &extra.norm_b, &extra.bias, &extra.pre, &extra.back_pre,
-				NULL};
+	struct tensor *all[] = {&tx,	       &tw,	    &ty,	 &extra.norm_w,
+				&extra.norm_b, &extra.bias, &extra.pre,	 &extra.back_pre,
+				&cache.k,      &cache.v,    &cache.rows, NULL};
 	for (int i = 0; all[i]; i++)
 		buffer_destroy(&all[i]->buffer);
 	if (c->flags & RESIDUAL && !(c->flags & RESIDUAL_IS_Y))
@@ -339,6 +401,8 @@ static void test_steps(void **state)
 		{OP_NORM_NONE, OP_ACT_NONE, OP_ACT_GELU_TANH, BACK | RESIDUAL},
 		{OP_NORM_NONE, OP_ACT_NONE, OP_ACT_SILU, BACK},
 		{OP_NORM_NONE, OP_ACT_GELU, OP_ACT_RELU, BIAS | PRE | BACK | RESIDUAL},
+		{OP_NORM_LAYER, OP_ACT_NONE, OP_ACT_NONE, BIAS | NORM_B | CACHE},
+		{OP_NORM_NONE, OP_ACT_NONE, OP_ACT_NONE, CACHE},
 	};
 	static const int64_t shapes[][3] = {{1, 72, 104}, {6, 40, 72}, {19, 136, 64}};
 	for (int kernel = 0; kernel < LINEAR_KERNELS; kernel++)
