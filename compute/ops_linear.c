@@ -38,8 +38,8 @@ enum {
 	SLAB_SUMS = 32,	       /* vectors of sums that it holds at most */
 	SLAB_LANES = 32,       /* lanes that it has shared memory for */
 	SLAB_STRIP = 24,       /* and of a strip */
-	SLAB_PARTS = 8,	       /* cuts of the inner dimension where it takes whole rows, */
-	SLAB_PART = 64,	       /* of as many rows at least */
+	SLAB_CUT = 1 << 20,    /* bytes of w from which on it takes whole rows, */
+	SLAB_PARTS = 8,	       /* in as many parts */
 	LINES_HELD = 128,      /* vectors of x that linear_lines holds */
 };
 
@@ -109,12 +109,12 @@ static int64_t chunks_of(int64_t lanes, enum dtype dtype, int64_t cols)
 	return ops_div_up(cols / per_texel(dtype) + 1, lanes);
 }
 
-/* Whether linear_slabs takes all columns at once and cuts the inner dimension; like the cuts,
- * the same whatever the number of threads. */
+/* Whether linear_slabs takes all columns at once and cuts the inner dimension, which costs a
+ * dispatch more; like the cuts, the same whatever the number of threads. */
 static bool takes_whole_rows(const struct job *job)
 {
 	int64_t vectors = job->y.rows * per_texel(job->w.dtype) / 4;
-	return job->choice.kernel == LINEAR_SLABS &&
+	return job->choice.kernel == LINEAR_SLABS && tensor_bytes(job->w) >= SLAB_CUT &&
 	       chunks_of(job->info->subgroup_size, job->w.dtype, job->n) * vectors <= SLAB_SUMS;
 }
 
@@ -573,7 +573,7 @@ static void record_product(struct job *job)
 	if (job->choice.kernel == LINEAR_PLAIN)
 		cuts = most(job->choice.k_parts, ops_div_up(inner, OPS_MAX_TURNS));
 	else if (takes_whole_rows(job))
-		cuts = most(least(inner / SLAB_PART, SLAB_PARTS), 1);
+		cuts = SLAB_PARTS;
 	int64_t k_part = ops_div_up(inner, cuts);
 	if (is_texel_kernel(job->choice.kernel) && job->layout == OP_IN_OUT)
 		k_part = ops_div_up(k_part, 4) * 4; /* texels of x */
