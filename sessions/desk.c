@@ -197,6 +197,7 @@ void desk_prompt_changed(struct desk *desk)
 	scene_done(&desk->base);
 	desk->has_base = false;
 	desk->fit_site = -1;
+	desk->loss_pending = false;
 	free(desk->ranking);
 	desk->ranking = NULL;
 	for (int i = 0; i < STATE_COUNT; i++) {
@@ -213,6 +214,13 @@ enum status desk_apply_rules(struct desk *desk, struct error *error)
 	return session_set_clamps(desk->session, desk->rules, (int64_t)desk->rule_count, error);
 }
 
+static void warn_of_fit(struct desk *desk)
+{
+	char text[256];
+	if (sae_fit_warning(text, sizeof text, &desk->fit, desk->session->sites[desk->fit_site].sae.features))
+		desk_notice(desk, "%s", text);
+}
+
 enum status desk_refresh(struct desk *desk, struct error *error)
 {
 	struct session *session = desk->session;
@@ -220,7 +228,9 @@ enum status desk_refresh(struct desk *desk, struct error *error)
 		return STATUS_OK;
 	enum status status = STATUS_OK;
 	if (!desk->has_base) {
+		int64_t began = desk_now_ms();
 		status = scene_run(&desk->base, session, false, error);
+		desk->base_ms = desk_now_ms() - began;
 		desk->has_base = status == STATUS_OK;
 		desk->features_dirty = true;
 	}
@@ -236,14 +246,41 @@ enum status desk_refresh(struct desk *desk, struct error *error)
 					   desk->clamp_serial, desk->base.present, desk->clamped.present};
 	}
 	if (status == STATUS_OK && desk->fit_site != desk->site && session->site_count > 0) {
-		status = scene_fit(&desk->base, desk->site, &desk->fit, error);
+		status = sae_fit_measure(&desk->fit, &desk->base, desk->site, error);
 		desk->fit_site = desk->site;
-		char text[256];
-		if (status == STATUS_OK &&
-		    scene_fit_warning(text, sizeof text, &desk->fit, session->sites[desk->site].sae.features))
-			desk_notice(desk, "%s", text);
+		desk->loss_pending = status == STATUS_OK;
+		if (status == STATUS_OK)
+			warn_of_fit(desk);
 	}
 	return status;
+}
+
+void desk_measure_loss(struct desk *desk)
+{
+	enum { WORTH_SAYING_MS = 150 };
+	struct session *session = desk->session;
+	struct error error;
+	if (!desk->has_base || desk->fit_site < 0) {
+		desk->loss_pending = false;
+		return;
+	}
+	if (desk->base_ms > WORTH_SAYING_MS)
+		desk_begin_job(desk, JOB_LOSS, "loss with the SAE spliced in");
+	session->cancel = &desk->called;
+	enum status status = sae_fit_measure_loss(&desk->fit, &desk->base, desk->fit_site, &error);
+	session->cancel = &desk->cancel;
+	if (desk->job == JOB_LOSS)
+		desk_end_job(desk);
+	bool stopped = atomic_exchange(&desk->cancel, false);
+	if (status == STATUS_CANCELLED) {
+		atomic_store(&desk->called, false);
+		desk->loss_pending = !stopped;
+		return;
+	}
+	desk->loss_pending = false;
+	desk_report(desk, status, &error);
+	if (status == STATUS_OK && desk->fit.fvu <= SAE_FIT_POOR)
+		warn_of_fit(desk); /* what is said of a poor one is on the screen already */
 }
 
 enum status desk_update_features(struct desk *desk, struct error *error)

@@ -15,6 +15,7 @@
 #include "sessions/journal.h"
 #include "sessions/prompts.h"
 #include "sessions/recovery.h"
+#include "sessions/sae_fit.h"
 #include "sessions/selftest.h"
 #include "sessions/snapshot.h"
 #include "sessions/worker.h"
@@ -79,8 +80,10 @@ struct desk {
 
 	struct scene base, clamped;
 	bool has_base, has_clamped, clamped_stale;
-	struct scene_fit fit;
-	int fit_site; /* the fit is of this site; -1: none */
+	struct sae_fit fit;
+	int fit_site;	   /* the fit is of this site; -1: none */
+	bool loss_pending; /* the fit's loss is to be measured when nothing else is to be done */
+	int64_t base_ms;   /* how long the base run took */
 	uint64_t clamp_serial;
 	struct layer_rule *rules; /* in force, in the order they were set */
 	size_t rule_count, rule_capacity;
@@ -126,6 +129,7 @@ struct desk {
 	size_t log_count, log_capacity;
 
 	atomic_bool cancel;
+	atomic_bool called;		    /* a command or a cancel waits: what is done in idle time gives way */
 	void (*publish)(struct desk *desk); /* set by the worker */
 	void *publish_context;
 	int64_t published_ms;
@@ -159,6 +163,8 @@ void desk_clamps_changed(struct desk *desk);
 enum status WARN_UNUSED desk_apply_rules(struct desk *desk, struct error *error);
 /* Features of the shown token, if dirty. */
 enum status WARN_UNUSED desk_update_features(struct desk *desk, struct error *error);
+/* The fit's loss, if pending, in idle time: gives way to commands and is begun again then. */
+void desk_measure_loss(struct desk *desk);
 /* Judges the next prompt of the background search; false when it is through. */
 bool desk_judge_next(struct desk *desk);
 enum flip_state desk_flip(bool base, bool clamped, bool recovered);

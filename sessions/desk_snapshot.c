@@ -47,6 +47,11 @@ static void status_line(struct snapshot *s, const struct desk *desk)
 	s->has_fvu = desk->fit_site >= 0;
 	s->fvu = (float)desk->fit.fvu;
 	s->l0 = (float)desk->fit.l0;
+	s->fit_cosine = (float)desk->fit.cosine;
+	s->fit_dead = (float)desk->fit.dead;
+	double recovered = 0;
+	s->has_loss = s->has_fvu && splice_loss_recovered(&desk->fit.loss, &recovered);
+	s->loss_recovered = (float)recovered;
 }
 
 static void prompts(struct snapshot *s, const struct desk *desk)

@@ -65,18 +65,5 @@ const struct scene *scene_reference(const struct scene *scene);
 
 /* Full feature activations [F] of site at a position, encoded from h. */
 enum status WARN_UNUSED scene_features(struct scene *scene, int site, int64_t position, float *z, struct error *error);
-/* FVU over positions from `first` on, mean L0 and so on, of the site's SAE on this prompt. */
-struct scene_fit {
-	double fvu, l0, cosine, dead;
-	/* Length of the reconstruction along x, in lengths of x: far from 1 it was read at
-	 * another scale. */
-	double scale;
-	int64_t rows; /* positions measured */
-};
-enum status WARN_UNUSED scene_fit(struct scene *scene, int site, struct scene_fit *fit, struct error *error);
-/* Writes into `out` (cut to `size`, "" if there is nothing to say) what a poor fit looks like
- * and which misreading it resembles; F features. False if the fit gives no cause, or has
- * too few rows to judge by. */
-bool scene_fit_warning(char *out, size_t size, const struct scene_fit *fit, int64_t F);
 
 #endif

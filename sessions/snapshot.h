@@ -170,6 +170,7 @@ enum job_kind {
 	JOB_EXPORT,
 	JOB_FEATURE, /* a feature's own view */
 	JOB_USAGE,   /* features over the prompt set */
+	JOB_LOSS,    /* the SAE's loss recovered, in idle time */
 };
 
 struct snapshot_log {
@@ -187,7 +188,10 @@ struct snapshot {
 	bool has_self_test, self_test_ok;
 	float self_test_error;
 	bool has_fvu;
-	float fvu, l0; /* of the SAE shown, on the current prompt */
+	float fvu, l0; /* of the SAE shown, on the current prompt (sae_fit.h); and the next ones */
+	float fit_cosine, fit_dead;
+	bool has_loss; /* loss recovered is known */
+	float loss_recovered;
 
 	/* what is going on */
 	enum job_kind job;

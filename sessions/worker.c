@@ -88,6 +88,7 @@ static bool take_command(struct worker *worker, struct command *command, bool wa
 		worker->queue_first = (worker->queue_first + 1) % QUEUE_LENGTH;
 		worker->queue_count--;
 		*taken = true;
+		atomic_store(&worker->desk.called, worker->queue_count > 0);
 	}
 	pthread_mutex_unlock(&worker->mutex);
 	return go_on;
@@ -113,7 +114,7 @@ static void loop(struct worker *worker)
 	struct desk *desk = &worker->desk;
 	for (;;) {
 		struct command command;
-		bool taken, busy = desk->run.running || desk->flips_running || desk->view.reading;
+		bool taken, busy = desk->run.running || desk->flips_running || desk->view.reading || desk->loss_pending;
 		if (!take_command(worker, &command, !busy, &taken))
 			return;
 		if (taken) {
@@ -130,6 +131,8 @@ static void loop(struct worker *worker)
 			desk_judge_next(desk);
 		} else if (desk->view.reading) {
 			desk_usage_next(desk);
+		} else if (desk->loss_pending) {
+			desk_measure_loss(desk);
 		} else {
 			publish(desk);
 			continue;
@@ -208,6 +211,7 @@ void worker_stop(struct worker **out)
 	pthread_mutex_lock(&worker->mutex);
 	worker->stopping = true;
 	atomic_store(&worker->desk.cancel, true);
+	atomic_store(&worker->desk.called, true);
 	pthread_cond_signal(&worker->wake);
 	pthread_mutex_unlock(&worker->mutex);
 	pthread_join(worker->thread, NULL);
@@ -233,6 +237,7 @@ bool worker_send(struct worker *worker, const struct command *command)
 	if (room) {
 		worker->queue[(worker->queue_first + worker->queue_count) % QUEUE_LENGTH] = *command;
 		worker->queue_count++;
+		atomic_store(&worker->desk.called, true);
 		pthread_cond_signal(&worker->wake);
 	}
 	pthread_mutex_unlock(&worker->mutex);
@@ -242,6 +247,7 @@ bool worker_send(struct worker *worker, const struct command *command)
 void worker_cancel(struct worker *worker)
 {
 	atomic_store(&worker->desk.cancel, true);
+	atomic_store(&worker->desk.called, true);
 }
 
 int worker_wake_fd(const struct worker *worker)

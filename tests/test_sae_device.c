@@ -12,7 +12,7 @@
 #include "compute/base/mem.h"
 #include "models/sae_reference.h"
 #include "sessions/encode.h"
-#include "sessions/scene.h"
+#include "sessions/sae_fit.h"
 #include "tests/on_device.h"
 #include "tests/random_sae.h"
 #include "tests/scratch.h"
@@ -278,7 +278,7 @@ static void test_fit_warning(void **state)
 {
 	(void)state;
 	static const struct {
-		struct scene_fit fit;
+		struct sae_fit fit;
 		const char *says; /* NULL: nothing */
 	} cases[] = {
 		{{.fvu = 0.2, .l0 = 40, .cosine = 0.9, .scale = 0.9, .rows = 20}, NULL},
@@ -288,10 +288,15 @@ static void test_fit_warning(void **state)
 		{{.fvu = 1.4, .l0 = 480, .cosine = 0.5, .scale = 1, .rows = 20}, "read as ReLU"},
 		{{.fvu = 2.1, .l0 = 40, .cosine = 0.3, .scale = 1, .rows = 20}, "another hook, layer or model"},
 		{{.fvu = 0.7, .l0 = 40, .cosine = 0.6, .scale = 0.9, .rows = 20}, "BOS"},
+		{{.fvu = 0.1, .rows = 20, .loss = {19, 2, 3.5, 4}}, "what the model reads"},
+		{{.fvu = 0.1, .rows = 20, .loss = {19, 2, 4.5, 4}}, "worse than zeros"},
+		{{.fvu = 0.1, .rows = 20, .loss = {19, 2, 2.5, 4}}, NULL},
+		{{.fvu = 0.1, .rows = 20, .loss = {19, 2, 2.3, 2.4}}, NULL}, /* zeros do little harm */
+		{{.fvu = 0.1, .rows = 20, .loss = {7, 2, 3.5, 4}}, NULL},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		char text[256];
-		assert_int_equal(scene_fit_warning(text, sizeof text, &cases[i].fit, 1000), cases[i].says != NULL);
+		assert_int_equal(sae_fit_warning(text, sizeof text, &cases[i].fit, 1000), cases[i].says != NULL);
 		if (cases[i].says)
 			assert_true(scratch_says(text, cases[i].says));
 		else

@@ -8,6 +8,7 @@
 #include "compute/base/error.h"
 #include "sessions/judge.h"
 #include "sessions/recovery.h"
+#include "sessions/sae_fit.h"
 #include "tui/options.h"
 
 struct cli {
@@ -60,6 +61,10 @@ enum status cli_attribute(const struct cli *cli, struct error *error);
 /* The site a command means: the highest, or that of --layer. */
 enum status WARN_UNUSED cli_choose_site(const struct session *session, const struct options *o, int *site,
 					struct error *error);
+/* {"fvu","explained_variance","l0","cosine","dead","positions","loss_recovered","cross_entropy":{"tokens",
+ * "clean","spliced","zeroed"}}; the last two null where unknown. */
+cJSON *cli_fit_json(const struct sae_fit *fit);
+void cli_fit_print(const struct sae_fit *fit);
 /* cli_select.c: attribute over sets of prompts; --clamp-top, on the opened session. */
 enum status cli_select(const struct cli *cli, struct error *error);
 enum status WARN_UNUSED cli_clamp_top(struct session *session, const struct options *o, struct error *error);

@@ -94,7 +94,8 @@ static cJSON *side_json(double objective, bool present)
 	return json;
 }
 
-static cJSON *task_json(const struct demo_task *t, const struct experiment *x, const struct decomposition *parts)
+static cJSON *task_json(const struct demo_task *t, const struct experiment *x, const struct decomposition *parts,
+			const struct sae_fit *fit)
 {
 	cJSON *json = cJSON_CreateObject(), *components = cJSON_CreateArray();
 	cJSON_AddStringToObject(json, "task", t->task);
@@ -103,6 +104,7 @@ static cJSON *task_json(const struct demo_task *t, const struct experiment *x, c
 	cJSON_AddNumberToObject(json, "layer", (double)t->layer);
 	cJSON_AddNumberToObject(json, "clamped_features", cJSON_GetArraySize(t->features));
 	cJSON_AddStringToObject(json, "mode", t->mode);
+	cJSON_AddItemToObject(json, "sae_fit", cli_fit_json(fit));
 	cJSON_AddItemToObject(json, "base", side_json(x->base.J, x->base.present));
 	cJSON_AddItemToObject(json, "clamped", side_json(x->clamped.J, x->clamped.present));
 	cJSON_AddItemToObject(json, "recovered", side_json(x->final.objective, x->final.present));
@@ -132,10 +134,13 @@ static const char *mark(bool there)
 	return there ? "yes" : "no";
 }
 
-static void print_task(const struct demo_task *t, const struct experiment *x, const struct decomposition *parts)
+static void print_task(const struct demo_task *t, const struct experiment *x, const struct decomposition *parts,
+		       const struct sae_fit *fit)
 {
 	printf("\n%s, prompt %s: %d features of layer %lld held at %s\n", t->task, t->prompt,
 	       cJSON_GetArraySize(t->features), (long long)t->layer, t->mode);
+	printf("  its SAE here: ");
+	cli_fit_print(fit);
 	printf("  objective %s\n", x->session->objective.text);
 	printf("  %-12s %10s  %s\n", "state", "J", "behaviour");
 	printf("  %-12s %+10.3f  %s\n", "base", x->base.J, mark(x->base.present));
@@ -165,6 +170,7 @@ static enum status run_task(const struct cli *cli, struct opened *opened, const 
 	struct demo_task task;
 	struct experiment x = {0};
 	struct decomposition parts;
+	struct sae_fit fit;
 	enum status status = read_task(entry, &task, error);
 	if (status == STATUS_OK)
 		status = set_up(opened->session, &opened->prompts, &task, error);
@@ -176,10 +182,15 @@ static enum status run_task(const struct cli *cli, struct opened *opened, const 
 	if (status == STATUS_OK) {
 		/* decompose() replayed other perturbations; the result's own numbers again. */
 		status = recovery_evaluate(x.recovery, x.delta, &x.final, error);
+		int site = session_site_of_layer(opened->session, (int)task.layer);
+		if (status == STATUS_OK)
+			status = sae_fit_measure(&fit, &x.base, site, error);
+		if (status == STATUS_OK)
+			status = sae_fit_measure_loss(&fit, &x.base, site, error);
 		if (status == STATUS_OK) {
-			cJSON_AddItemToArray(list, task_json(&task, &x, &parts));
+			cJSON_AddItemToArray(list, task_json(&task, &x, &parts, &fit));
 			if (!cli->options.json)
-				print_task(&task, &x, &parts);
+				print_task(&task, &x, &parts, &fit);
 		}
 		decomposition_done(&parts);
 	}

@@ -73,6 +73,46 @@ enum status cli_choose_site(const struct session *session, const struct options 
 	return STATUS_OK;
 }
 
+cJSON *cli_fit_json(const struct sae_fit *fit)
+{
+	cJSON *json = cJSON_CreateObject();
+	double recovered;
+	cJSON_AddNumberToObject(json, "fvu", fit->fvu);
+	cJSON_AddNumberToObject(json, "explained_variance", 1 - fit->fvu);
+	cJSON_AddNumberToObject(json, "l0", fit->l0);
+	cJSON_AddNumberToObject(json, "cosine", fit->cosine);
+	cJSON_AddNumberToObject(json, "dead", fit->dead);
+	cJSON_AddNumberToObject(json, "positions", (double)fit->rows);
+	if (splice_loss_recovered(&fit->loss, &recovered))
+		cJSON_AddNumberToObject(json, "loss_recovered", recovered);
+	else
+		cJSON_AddNullToObject(json, "loss_recovered");
+	cJSON *loss = fit->loss.tokens > 0 ? cJSON_AddObjectToObject(json, "cross_entropy")
+					   : cJSON_AddNullToObject(json, "cross_entropy");
+	if (fit->loss.tokens > 0) {
+		cJSON_AddNumberToObject(loss, "tokens", (double)fit->loss.tokens);
+		cJSON_AddNumberToObject(loss, "clean", fit->loss.clean);
+		cJSON_AddNumberToObject(loss, "spliced", fit->loss.spliced);
+		cJSON_AddNumberToObject(loss, "zeroed", fit->loss.zeroed);
+	}
+	return json;
+}
+
+void cli_fit_print(const struct sae_fit *fit)
+{
+	double recovered;
+	printf("fvu %.4f, explained variance %.4f, L0 %.1f, cosine %.4f, silent on this prompt %.1f %%\n", fit->fvu,
+	       1 - fit->fvu, fit->l0, fit->cosine, 100 * fit->dead);
+	if (fit->loss.tokens == 0)
+		return;
+	printf("cross-entropy %.4f, with the SAE spliced in %.4f, with zeros %.4f", fit->loss.clean, fit->loss.spliced,
+	       fit->loss.zeroed);
+	if (splice_loss_recovered(&fit->loss, &recovered))
+		printf(": loss recovered %.4f\n", recovered);
+	else
+		printf(": there is no loss to recover\n");
+}
+
 enum status cli_features(const struct cli *cli, struct error *error)
 {
 	const struct options *o = &cli->options;
@@ -88,7 +128,7 @@ enum status cli_features(const struct cli *cli, struct error *error)
 	const char *which = o->position ? o->position : "last";
 	bool all = strcmp(which, "all") == 0;
 	struct scene scene = {0};
-	struct scene_fit fit;
+	struct sae_fit fit = {0};
 	int site = 0;
 	status = cli_choose_site(session, o, &site, error);
 	if (status == STATUS_OK && !all && strcmp(which, "last") != 0)
@@ -98,10 +138,12 @@ enum status cli_features(const struct cli *cli, struct error *error)
 	if (status == STATUS_OK)
 		status = scene_run(&scene, session, session_has_clamps(session), error);
 	if (status == STATUS_OK)
-		status = scene_fit(&scene, site, &fit, error);
+		status = sae_fit_measure(&fit, &scene, site, error);
+	if (status == STATUS_OK)
+		status = sae_fit_measure_loss(&fit, &scene, site, error);
 	const struct site *s = &session->sites[site];
 	char warning[256];
-	if (status == STATUS_OK && scene_fit_warning(warning, sizeof warning, &fit, s->sae.features))
+	if (status == STATUS_OK && sae_fit_warning(warning, sizeof warning, &fit, s->sae.features))
 		fprintf(stderr, "layer %d: %s\n", s->sae.layer, warning);
 	cJSON *json = cJSON_CreateObject(), *positions = cJSON_CreateArray();
 	float *z = status == STATUS_OK ? mem_alloc((size_t)s->sae.features, sizeof *z) : NULL;
@@ -112,9 +154,11 @@ enum status cli_features(const struct cli *cli, struct error *error)
 		cJSON_AddStringToObject(json, "hook", hook_name(s->sae.hook));
 		cJSON_AddNumberToObject(json, "fvu", fit.fvu);
 		cJSON_AddNumberToObject(json, "l0", fit.l0);
-		if (!o->json)
-			printf("layer %d %s: fvu %.4f, L0 %.1f\n", s->sae.layer, hook_name(s->sae.hook), fit.fvu,
-			       fit.l0);
+		cJSON_AddItemToObject(json, "fit", cli_fit_json(&fit));
+		if (!o->json) {
+			printf("layer %d %s: ", s->sae.layer, hook_name(s->sae.hook));
+			cli_fit_print(&fit);
+		}
 	}
 	cJSON_AddItemToObject(json, "positions", positions);
 	int64_t written = 0;

@@ -51,7 +51,7 @@ static bool has_failure(const struct workbench *wb)
  * room is short, the verdicts outlive the names. */
 static void draw_identity(const struct snapshot *s, const struct canvas *c)
 {
-	char model[112] = "", sae[112] = "", device[112] = "", fit[64] = "", fvu[FORMAT_SIZE];
+	char model[112] = "", sae[112] = "", device[112] = "", fit[64] = "", loss[64] = "", number[FORMAT_SIZE];
 	const char *test = !s->has_self_test ? "·" : s->self_test_ok ? "✓" : "✗ self-test failed";
 	unsigned test_style = !s->has_self_test ? ROLE_NOTE : s->self_test_ok ? ROLE_GOOD : ROLE_BAD;
 	if (s->model[0])
@@ -61,13 +61,19 @@ static void draw_identity(const struct snapshot *s, const struct canvas *c)
 	if (s->device[0])
 		snprintf(device, sizeof device, "  %s ", s->device);
 	if (s->has_fvu)
-		snprintf(fit, sizeof fit, "  fvu %s L0 %.0f", format_number(fvu, (double)s->fvu), (double)s->l0);
-	int room = c->cols - 8 - text_columns(fit, strlen(fit)) - text_columns(test, strlen(test)) -
-		   text_columns(device, strlen(device));
+		snprintf(fit, sizeof fit, "  fvu %s L0 %.0f", format_number(number, (double)s->fvu), (double)s->l0);
+	if (s->has_loss)
+		snprintf(loss, sizeof loss, " loss rec %s", format_number(number, (double)s->loss_recovered));
+	int room = c->cols - 8 - text_columns(fit, strlen(fit)) - text_columns(loss, strlen(loss)) -
+		   text_columns(test, strlen(test)) - text_columns(device, strlen(device));
 	char *detail = strstr(device, " (");
 	if (detail && room < text_columns(model, strlen(model)) + text_columns(sae, strlen(sae))) {
 		room += text_columns(detail, strlen(detail)) - 1;
 		snprintf(detail, 2, " ");
+	}
+	if (room < 0 && loss[0]) { /* half a number would be another one */
+		room += text_columns(loss, strlen(loss));
+		loss[0] = '\0';
 	}
 	if (room < text_columns(model, strlen(model)) + text_columns(sae, strlen(sae)))
 		sae[0] = '\0';
@@ -80,7 +86,8 @@ static void draw_identity(const struct snapshot *s, const struct canvas *c)
 		col = canvas_text(c, 0, col, ROLE_TEXT, device);
 		col = canvas_text(c, 0, col, test_style, test);
 	}
-	canvas_text(c, 0, col, s->fvu > 0.5f ? ROLE_BAD : ROLE_TEXT, fit);
+	col = canvas_text(c, 0, col, s->fvu > 0.5f ? ROLE_BAD : ROLE_TEXT, fit);
+	canvas_text(c, 0, col, s->loss_recovered < 0.5f ? ROLE_BAD : ROLE_TEXT, loss);
 }
 
 void status_draw(struct workbench *wb, const struct canvas *c)
