@@ -7,6 +7,7 @@
 #include "compute/base/file.h"
 #include "compute/base/mem.h"
 #include "models/sae_reader.h"
+#include "models/sae_sparsity.h"
 
 enum { CONFIG_LIMIT = 16 << 20 };
 
@@ -166,6 +167,8 @@ enum status sae_file_open(struct sae_spec *spec, const char *path, const struct 
 		status = read_plan(&reader, error);
 		close_reader(&reader);
 	}
+	if (status == STATUS_OK && spec->format == SAE_SAELENS)
+		status = sae_sparsity_read(&spec->training_rates, spec->weights_path, spec->F, error);
 	if (status)
 		sae_spec_done(spec);
 	return status;
@@ -241,5 +244,6 @@ void sae_spec_done(struct sae_spec *s)
 			   s->model_name, s->neuronpedia_id, s->architecture, s->notes};
 	for (size_t i = 0; i < ARRAY_LEN(strings); i++)
 		free(strings[i]);
+	free(s->training_rates);
 	*s = (struct sae_spec){0};
 }

@@ -122,6 +122,10 @@ struct sae_spec {
 	bool center_input;
 	bool has_skip;
 
+	/* [F] share of the tokens of its training data on which a feature is on (sae_sparsity.h);
+	 * NULL where no file says. Owned; there once opened. */
+	float *training_rates;
+
 	enum st_dtype stored_dtype; /* of the encoder matrix */
 	size_t stored_bytes;	    /* of all tensors in the file */
 

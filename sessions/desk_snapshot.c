@@ -429,6 +429,9 @@ static void view(struct snapshot *s, const struct desk *desk)
 	v->decoder_norm = from->facts.decoder_norm;
 	v->has_alignment = from->facts.has_alignment;
 	v->alignment = from->facts.alignment;
+	v->has_training_rate = site->training_rates != NULL;
+	if (site->training_rates)
+		v->training_rate = (double)site->training_rates[from->feature];
 	token_scores(v->promoted, &v->promoted_count, desk->session, from->facts.promoted, from->facts.promoted_count);
 	token_scores(v->demoted, &v->demoted_count, desk->session, from->facts.demoted, from->facts.demoted_count);
 	for (int i = 0; i < from->facts.near_count; i++) {

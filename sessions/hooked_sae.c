@@ -94,6 +94,8 @@ static enum status open_one(struct session *session, struct site *site, const ch
 	if (status == STATUS_OK) {
 		site->path = mem_strdup(path);
 		site->neuronpedia_id = spec.neuronpedia_id ? mem_strdup(spec.neuronpedia_id) : NULL;
+		site->training_rates = spec.training_rates;
+		spec.training_rates = NULL;
 		site->name = mem_printf("layer %d %s, %lld %s", layer, hook_name(hook), (long long)spec.F,
 					sae_act_name(spec.act));
 	}
@@ -125,6 +127,7 @@ void hooked_sae_done(struct site *site)
 	labels_destroy(&site->labels);
 	free(site->labels_path);
 	free(site->neuronpedia_id);
+	free(site->training_rates);
 	free(site->rules);
 	free(site->path);
 	free(site->name);

@@ -28,6 +28,7 @@ struct site {
 	struct labels *labels;	  /* NULL: none (labels.h) */
 	char *labels_path;	  /* the file they came from; NULL */
 	char *neuronpedia_id;	  /* "modelId/sourceId" as the SAE's file has it; NULL */
+	float *training_rates;	  /* [F], as sae_spec's; NULL */
 	struct clamp_rule *rules; /* the clamp: count 0 is none */
 	int64_t rule_count;
 	struct clamp clamp; /* built from the rules when needed */

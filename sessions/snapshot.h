@@ -101,6 +101,8 @@ struct snapshot_view {
 	double encoder_norm, decoder_norm;
 	bool has_alignment;
 	double alignment;
+	bool has_training_rate;
+	double training_rate; /* share of the tokens of its training data that activate it */
 	int promoted_count, demoted_count, near_count;
 	struct snapshot_score promoted[12], demoted[12], near[12];
 	/* Activation at each token of the prompt; NULL: that state is unknown. */

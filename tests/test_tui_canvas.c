@@ -123,12 +123,40 @@ static void test_numbers_are_short(void **state)
 	assert_string_equal(format_bytes(out, 12345678), "12 MB");
 }
 
+static void test_rates(void **state)
+{
+	(void)state;
+	static const struct {
+		double share;
+		const char *text;
+	} cases[] = {
+		{0, "never"},
+		{1, "always"},
+		{0.96, "always"},
+		{0.5, "1 in 2.0"},
+		{0.1, "1 in 10"},
+		{1. / 345, "1 in 350"},
+		{1. / 3000, "1 in 3,000"},
+		{1. / 999, "1 in 1,000"},
+		{1. / 123456, "1 in 120,000"},
+		{1. / 4.56e6, "1 in 4,600,000"},
+		{1. / 9.96e8, "1 in 1e+09"},
+		{NAN, "·"},
+	};
+	char out[FORMAT_SIZE], training[FORMAT_TRAINING_SIZE];
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+		assert_string_equal(format_rate(out, cases[i].share), cases[i].text);
+	assert_string_equal(format_training(training, 3e-4), "fires on 1 in 3,300 tokens of its training data");
+	assert_string_equal(format_training(training, 0), "never fired on its training data");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_canvas_text), cmocka_unit_test(test_canvas_clips),
 		cmocka_unit_test(test_canvas_bars), cmocka_unit_test(test_canvas_curve),
 		cmocka_unit_test(test_canvas_wrap), cmocka_unit_test(test_numbers_are_short),
+		cmocka_unit_test(test_rates),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 #include "sessions/feature_view.h"
 #include "sessions/labels.h"
 #include "tui/cli.h"
+#include "tui/format.h"
 
 /* What is said of one feature, collected before anything is printed. */
 struct feature_report {
@@ -163,6 +164,10 @@ static enum status print_json(const struct feature_report *r, bool no_bos, struc
 		cJSON_AddNumberToObject(json, "alignment", r->facts.alignment);
 	else
 		cJSON_AddNullToObject(json, "alignment");
+	if (site->training_rates)
+		cJSON_AddNumberToObject(json, "training_rate", (double)site->training_rates[r->feature]);
+	else
+		cJSON_AddNullToObject(json, "training_rate");
 	add_tokens(json, "promoted", r, r->facts.promoted, r->facts.promoted_count);
 	add_tokens(json, "demoted", r, r->facts.demoted, r->facts.demoted_count);
 	cJSON *nearest = cJSON_AddArrayToObject(json, "nearest");
@@ -247,6 +252,10 @@ static enum status print_text(const struct feature_report *r, bool no_bos, struc
 	if (r->facts.has_alignment)
 		printf(", cosine of the two %+.4f", r->facts.alignment);
 	puts("");
+	if (site->training_rates) {
+		char training[FORMAT_TRAINING_SIZE];
+		puts(format_training(training, (double)site->training_rates[r->feature]));
+	}
 	print_tokens("promotes", r, r->facts.promoted, r->facts.promoted_count);
 	print_tokens("demotes", r, r->facts.demoted, r->facts.demoted_count);
 	puts("nearest by decoder cosine");

@@ -9,8 +9,10 @@
 #include "models/chat.h"
 #include "models/inspect_model.h"
 #include "models/sae_file.h"
+#include "models/sae_sparsity.h"
 #include "sessions/record.h"
 #include "tui/cli.h"
+#include "tui/format.h"
 
 static bool ends_with(const char *s, const char *end)
 {
@@ -115,6 +117,14 @@ static cJSON *sae_json(const struct sae_spec *spec)
 	cJSON_AddStringToObject(json, "dtype", st_dtype_name(spec->stored_dtype));
 	cJSON_AddBoolToObject(json, "subtracts_b_dec", spec->subtract_b_dec);
 	cJSON_AddBoolToObject(json, "transcoder", spec->transcoder);
+	if (spec->training_rates) {
+		struct sae_training t = sae_training_of(spec->training_rates, spec->F);
+		cJSON *training = cJSON_AddObjectToObject(json, "training");
+		cJSON_AddNumberToObject(training, "dead", (double)t.dead);
+		cJSON_AddNumberToObject(training, "dead_share", (double)t.dead / (double)spec->F);
+		cJSON_AddNumberToObject(training, "never", (double)t.never);
+		cJSON_AddNumberToObject(training, "median_rate", t.median);
+	}
 	const struct {
 		const char *name, *text;
 	} strings[] = {
@@ -155,6 +165,14 @@ static void print_sae(const struct sae_spec *spec)
 		       "transcoder", sae_site_name(spec->site_out));
 	printf("%-13s %s%s\n", "input", sae_norm_name(spec->norm),
 	       spec->subtract_b_dec ? ", b_dec is subtracted" : ", b_dec is not subtracted");
+	if (spec->training_rates) {
+		struct sae_training t = sae_training_of(spec->training_rates, spec->F);
+		char rate[FORMAT_SIZE];
+		printf("%-13s %lld features are dead on its training data (%.1f %%; fewer than 1 in 100,000 tokens), "
+		       "%lld of them never fired; the median fires on %s tokens\n",
+		       "training", (long long)t.dead, 100 * (double)t.dead / (double)spec->F, (long long)t.never,
+		       format_rate(rate, t.median));
+	}
 	if (spec->model_name)
 		print_line("model", spec->model_name);
 	if (spec->neuronpedia_id)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "compute/base/mem.h"
+#include "models/sae_sparsity.h"
 #include "tui/format.h"
 #include "tui/workbench.h"
 
@@ -64,8 +65,13 @@ static int draw_facts(const struct snapshot_view *v, const struct canvas *c, int
 	col = canvas_text(c, row, col + 3, ROLE_NOTE, "‖W_enc‖ ");
 	col = canvas_text(c, row, col, ROLE_TEXT, format_number(number, v->encoder_norm));
 	col = canvas_text(c, row, col + 3, ROLE_NOTE, "cos(W_enc, W_dec) ");
-	canvas_text(c, row, col, ROLE_TEXT, format_signed(number, v->has_alignment ? v->alignment : NAN));
-	return row + 1;
+	canvas_text(c, row++, col, ROLE_TEXT, format_signed(number, v->has_alignment ? v->alignment : NAN));
+	if (v->has_training_rate) {
+		char training[FORMAT_TRAINING_SIZE];
+		canvas_text(c, row++, 1, v->training_rate < SAE_DEAD_RATE ? ROLE_BAD : ROLE_TEXT,
+			    format_training(training, v->training_rate));
+	}
+	return row;
 }
 
 static const struct snapshot_feature *listed(const struct workbench *wb, const struct snapshot_view *v)

@@ -52,6 +52,47 @@ const char *format_signed(char out[FORMAT_SIZE], double value)
 	return format(out, value, "+");
 }
 
+/* Two significant digits of a number above 0. */
+static double round_two(double value)
+{
+	double unit = pow(10, floor(log10(value)) - 1);
+	return round(value / unit) * unit;
+}
+
+const char *format_rate(char out[FORMAT_SIZE], double share)
+{
+	double of = share > 0 ? round_two(1 / share) : 0;
+	if (isnan(share))
+		snprintf(out, FORMAT_SIZE, "·");
+	else if (share <= 0)
+		snprintf(out, FORMAT_SIZE, "never");
+	else if (of <= 1)
+		snprintf(out, FORMAT_SIZE, "always");
+	else if (of < 9.95)
+		snprintf(out, FORMAT_SIZE, "1 in %.1f", of);
+	else if (of >= 1e9)
+		snprintf(out, FORMAT_SIZE, "1 in %.0e", of);
+	else if (of >= 1e6)
+		snprintf(out, FORMAT_SIZE, "1 in %d,%03d,%03d", (int)(of / 1e6), (int)(of / 1e3) % 1000,
+			 (int)of % 1000);
+	else if (of >= 1e3)
+		snprintf(out, FORMAT_SIZE, "1 in %d,%03d", (int)(of / 1e3), (int)of % 1000);
+	else
+		snprintf(out, FORMAT_SIZE, "1 in %.0f", of);
+	return out;
+}
+
+const char *format_training(char out[FORMAT_TRAINING_SIZE], double share)
+{
+	char rate[FORMAT_SIZE];
+	format_rate(rate, share);
+	if (strncmp(rate, "1 in", 4) == 0)
+		snprintf(out, FORMAT_TRAINING_SIZE, "fires on %s tokens of its training data", rate);
+	else
+		snprintf(out, FORMAT_TRAINING_SIZE, "%s fired on its training data", rate);
+	return out;
+}
+
 const char *format_duration(char out[FORMAT_SIZE], double seconds)
 {
 	if (!(seconds >= 0) || seconds > 1e6)

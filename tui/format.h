@@ -13,6 +13,12 @@ const char *format_number(char out[FORMAT_SIZE], double value);
 const char *format_signed(char out[FORMAT_SIZE], double value);
 /* "1.2 s", "340 ms", "2 min 5 s" */
 const char *format_duration(char out[FORMAT_SIZE], double seconds);
+/* A share as "1 in 3,000" (two digits), "always" or "never". */
+const char *format_rate(char out[FORMAT_SIZE], double share);
+/* The same of an SAE's training data, in words: "fires on 1 in 3,000 tokens of its training data",
+ * "never fired on its training data". */
+#define FORMAT_TRAINING_SIZE 64
+const char *format_training(char out[FORMAT_TRAINING_SIZE], double share);
 /* "12 MB" */
 const char *format_bytes(char out[FORMAT_SIZE], uint64_t bytes);
 
