@@ -142,6 +142,9 @@ struct record {
 	int note_count;
 };
 
+/* The path that an argument means: a file, or the name of a session in the user's folder, with
+ * or without its ending; the argument itself if there is neither. A new string. */
+char *record_find(const char *argument);
 enum status WARN_UNUSED record_load(struct record *record, const char *path, struct error *error);
 void record_done(struct record *record);
 

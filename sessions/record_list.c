@@ -57,6 +57,24 @@ enum status record_list_load(struct record_list *list, const char *path, struct 
 	return STATUS_OK;
 }
 
+char *record_find(const char *argument)
+{
+	char *folder, *path = NULL;
+	if (!file_exists(argument) && !strchr(argument, '/') && journal_folder(&folder, NULL) == STATUS_OK) {
+		path = path_join(folder, argument);
+		if (!file_exists(path)) {
+			free(path);
+			path = mem_printf("%s/%s.jsonl", folder, argument);
+		}
+		free(folder);
+		if (!file_exists(path)) {
+			free(path);
+			path = NULL;
+		}
+	}
+	return path ? path : mem_strdup(argument);
+}
+
 void record_list_done(struct record_list *list)
 {
 	for (int i = 0; i < list->count; i++) {

@@ -26,6 +26,7 @@ const struct cli_command cli_commands[] = {
 	{"decompose", cli_decompose, "SESSION [--top K] [--reference before-delta|clamped-run]",
 	 "which part of a recorded delta carries the recovery"},
 	{"replay", cli_replay, "SESSION", "run a session again and compare every number"},
+	{"compare", cli_compare, "SESSION SESSION", "two sessions side by side, aligned by step"},
 	{"list", cli_list, "[DIR]", "sessions on disk"},
 	{"export", cli_export, "SESSION|DIR --format csv|json|latex|svg|pdf|md [--redact] [--out PATH]",
 	 "sessions for other programs"},

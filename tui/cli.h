@@ -72,6 +72,8 @@ enum status WARN_UNUSED cli_clamp_top(struct session *session, const struct opti
 enum status cli_feature(const struct cli *cli, struct error *error);
 /* cli_inspect.c */
 enum status cli_inspect(const struct cli *cli, struct error *error);
+/* cli_compare.c */
+enum status cli_compare(const struct cli *cli, struct error *error);
 /* cli_demo.c */
 enum status cli_demo(const struct cli *cli, struct error *error);
 /* cli_recover.c */

@@ -23,25 +23,6 @@ static char *shown(const char *text)
 	return out;
 }
 
-/* A path, or the name of a session in the user's folder with or without its ending. */
-static char *find_session(const char *argument)
-{
-	char *folder, *path = NULL;
-	if (!file_exists(argument) && !strchr(argument, '/') && journal_folder(&folder, NULL) == STATUS_OK) {
-		path = path_join(folder, argument);
-		if (!file_exists(path)) {
-			free(path);
-			path = mem_printf("%s/%s.jsonl", folder, argument);
-		}
-		free(folder);
-		if (!file_exists(path)) {
-			free(path);
-			path = NULL;
-		}
-	}
-	return path ? path : mem_strdup(argument);
-}
-
 /* The one SESSION argument, read; `run` is the one that counts. */
 static enum status load_argument(struct record *record, const struct record_run **run, const struct cli *cli,
 				 struct error *error)
@@ -51,7 +32,7 @@ static enum status load_argument(struct record *record, const struct record_run 
 		return error_set(error, STATUS_INVALID,
 				 "'rebound %s' takes one session, found %d; 'rebound list' shows them",
 				 cli->options.command, arguments->count);
-	char *path = find_session(arguments->items[0]);
+	char *path = record_find(arguments->items[0]);
 	enum status status = record_load(record, path, error);
 	free(path);
 	if (status)
@@ -361,7 +342,7 @@ static enum status list_place(char **out, const struct cli *cli, struct error *e
 		return error_set(error, STATUS_INVALID, "'rebound %s' takes one folder or session, found %d",
 				 cli->options.command, arguments->count);
 	if (arguments->count == 1) {
-		*out = find_session(arguments->items[0]);
+		*out = record_find(arguments->items[0]);
 		return STATUS_OK;
 	}
 	enum status status = journal_folder(out, error);

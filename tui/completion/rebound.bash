@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 _rebound_commands='demo devices inspect tokens logits residual gradient features feature encode generate
-	attribute recover radius decompose replay list export'
+	attribute recover radius decompose replay compare list export'
 
 # The options of a command, beside the common ones.
 _rebound_options() {
@@ -12,7 +12,7 @@ _rebound_options() {
 	case $1 in
 	'') echo "$input $common --version --ascii --no-hints --judge-lists" ;;
 	demo) echo "--device --seed $common" ;;
-	devices | inspect | list) echo "$common" ;;
+	devices | inspect | list | compare) echo "$common" ;;
 	tokens) echo "--text --tokens --prompt --chat --no-bos --special --model --tokenizer --batch $common" ;;
 	logits) echo "$input $clamp --positions --npy $common" ;;
 	residual) echo "$input --layer --hook --npy $common" ;;
