@@ -156,6 +156,19 @@ void desk_log_export(struct desk *desk, const char *format, bool redact, const c
 	desk_notice(desk, "%s is written", shown);
 }
 
+void desk_log_compare(struct desk *desk, const char *a, const char *b, const char *result)
+{
+	struct strbuf line = {0};
+	char shown[200];
+	strbuf_add_string(&line, "rebound compare ");
+	add_quoted(&line, a);
+	strbuf_add_char(&line, ' ');
+	add_quoted(&line, b);
+	text_printable(shown, sizeof shown, result, strlen(result));
+	mem_reserve((void **)&desk->log, &desk->log_capacity, desk->log_count + 1, sizeof *desk->log);
+	desk->log[desk->log_count++] = (struct snapshot_log){strbuf_take(&line), mem_strdup(shown)};
+}
+
 enum flip_state desk_flip(bool base, bool clamped, bool recovered)
 {
 	if (!base)
@@ -445,6 +458,8 @@ void desk_close(struct desk *desk)
 		free(desk->log[i].result);
 	}
 	free(desk->log);
+	comparison_release(&desk->comparison);
+	free(desk->sessions);
 	free(desk->rules);
 	free(desk->states);
 	prompt_set_done(&desk->prompts);

@@ -1,6 +1,7 @@
 /* What the worker thread keeps: the session and everything that the screens show of it.
  * desk.c opens it and computes what is out of date; desk_commands.c carries commands out;
- * desk_run.c owns the recovery; desk_feature.c a feature's own view; desk_snapshot.c makes the value that is published.
+ * desk_run.c owns the recovery; desk_feature.c a feature's own view; desk_compare.c two sessions
+ * side by side; desk_snapshot.c makes the value that is published.
  * One thread; long work calls desk_pulse now and then, which publishes and says whether to go on.
  */
 #ifndef REBOUND_DESK_H
@@ -9,6 +10,7 @@
 #include "compute/base/text.h"
 #include "sessions/judge.h"
 #include "sessions/attribute.h"
+#include "sessions/compare.h"
 #include "sessions/decompose.h"
 #include "sessions/feature_usage.h"
 #include "sessions/feature_view.h"
@@ -114,6 +116,11 @@ struct desk {
 	char verdicts[STATE_COUNT][160]; /* on texts */
 	bool text_stale[STATE_COUNT], text_running[STATE_COUNT];
 	bool exported;
+	const struct comparison *comparison; /* held; NULL: none */
+	uint64_t comparison_serial;
+	struct snapshot_session *sessions; /* [session_count], as asked for last */
+	int session_count;
+	uint64_t sessions_serial;
 
 	/* features of the shown site at the shown token */
 	float *z_base, *z_clamped, *z_recovered; /* [F]; NULL: unknown */
@@ -153,6 +160,8 @@ void desk_log(struct desk *desk, const char *command, bool clamps, const char *f
 /* "rebound VERB --prompt ... [--clamp ...]"; a new string. */
 /* Notes the export of the current run's session. */
 void desk_log_export(struct desk *desk, const char *format, bool redact, const char *path);
+/* Notes the comparison of two sessions. */
+void desk_log_compare(struct desk *desk, const char *a, const char *b, const char *result);
 char *desk_command_text(const struct desk *desk, const char *verb, bool clamps);
 
 /* Brings base and clamped runs up to date for the selected prompt. */
@@ -170,6 +179,11 @@ bool desk_judge_next(struct desk *desk);
 enum flip_state desk_flip(bool base, bool clamped, bool recovered);
 
 void desk_command(struct desk *desk, const struct command *command);
+
+/* desk_compare.c: both read from the disk. */
+enum status WARN_UNUSED desk_sessions(struct desk *desk, struct error *error);
+/* "A\nB" or "A B", paths or names of sessions; "B": with the current run; "": none any more. */
+enum status WARN_UNUSED desk_compare(struct desk *desk, const char *text, struct error *error);
 
 /* desk_feature.c */
 enum status WARN_UNUSED desk_view_open(struct desk *desk, int64_t feature, struct error *error);

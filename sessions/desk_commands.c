@@ -547,6 +547,17 @@ static enum status run_radius(struct desk *desk, const struct command *command, 
 	return desk_radius(desk, error);
 }
 
+static enum status list_sessions(struct desk *desk, const struct command *command, struct error *error)
+{
+	(void)command;
+	return desk_sessions(desk, error);
+}
+
+static enum status compare_sessions(struct desk *desk, const struct command *command, struct error *error)
+{
+	return desk_compare(desk, command->text, error);
+}
+
 static enum status note(struct desk *desk, const struct command *command, struct error *error)
 {
 	return desk_note(desk, command->text, error);
@@ -623,6 +634,8 @@ void desk_command(struct desk *desk, const struct command *command)
 		[COMMAND_DECOMPOSE] = run_decompose,
 		[COMMAND_EXPORT] = run_export,
 		[COMMAND_NOTE] = note,
+		[COMMAND_SESSIONS] = list_sessions,
+		[COMMAND_COMPARE] = compare_sessions,
 		[COMMAND_LINE] = line,
 	};
 	struct error error = {0};

@@ -557,6 +557,18 @@ static void hint(struct snapshot *s, const struct desk *desk)
 		s->hint = HINT_EXPORT;
 }
 
+static void sessions(struct snapshot *s, const struct desk *desk)
+{
+	if (desk->run.path)
+		copy_text(s->session, sizeof s->session, path_base(desk->run.path));
+	s->session_count = desk->session_count;
+	s->sessions_serial = desk->sessions_serial;
+	if (desk->session_count > 0)
+		s->sessions = mem_copy(desk->sessions, (size_t)desk->session_count * sizeof *s->sessions);
+	s->comparison = comparison_hold(desk->comparison);
+	s->comparison_serial = desk->comparison_serial;
+}
+
 struct snapshot *desk_snapshot(const struct desk *desk)
 {
 	struct snapshot *s = mem_alloc(1, sizeof *s);
@@ -591,6 +603,7 @@ struct snapshot *desk_snapshot(const struct desk *desk)
 	recovery(s, desk);
 	decomposition(s, desk);
 	hint(s, desk);
+	sessions(s, desk);
 	s->log_count = (int)desk->log_count;
 	s->log = mem_alloc(desk->log_count, sizeof *s->log);
 	for (size_t i = 0; i < desk->log_count; i++)
@@ -650,6 +663,8 @@ void snapshot_free(struct snapshot *s)
 		free(s->view->labels);
 		free(s->view);
 	}
+	free(s->sessions);
+	comparison_release(&s->comparison);
 	free(s->prompts);
 	free(s->objective_choices);
 	free(s->tokens);

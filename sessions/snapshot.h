@@ -172,13 +172,23 @@ enum job_kind {
 	JOB_EXPORT,
 	JOB_FEATURE, /* a feature's own view */
 	JOB_USAGE,   /* features over the prompt set */
+	JOB_COMPARE, /* sessions on disk */
 	JOB_LOSS,    /* the SAE's loss recovered, in idle time */
+};
+
+/* A session on disk: its name in the user's folder, and what it is. */
+enum { SESSIONS_LISTED = 32 };
+struct snapshot_session {
+	char name[200];
+	char summary[96];
 };
 
 struct snapshot_log {
 	char *command; /* headless command that repeats it */
 	char *result;  /* one line: what came out */
 };
+
+struct comparison; /* compare.h */
 
 struct snapshot {
 	uint64_t serial; /* grows with every snapshot */
@@ -258,6 +268,13 @@ struct snapshot {
 	int component_count;
 	struct snapshot_component *components;
 	double identity_error;
+
+	/* sessions on disk, the newest first, as listed last; and two of them side by side */
+	char session[200]; /* of the current run: its name; "" none */
+	int session_count;
+	struct snapshot_session *sessions;
+	const struct comparison *comparison; /* NULL: none */
+	uint64_t sessions_serial, comparison_serial;
 
 	/* log, oldest first */
 	int log_count;

@@ -50,6 +50,8 @@ enum command_kind {
 	COMMAND_DECOMPOSE, /* for the step shown */
 	COMMAND_EXPORT,	   /* text: "FORMAT PATH [redact]" */
 	COMMAND_NOTE,	   /* text: into the journal */
+	COMMAND_SESSIONS,  /* list those on disk */
+	COMMAND_COMPARE,   /* text: two of them (desk_compare) */
 	COMMAND_LINE,	   /* text: a typed command line, as headless: "clamp 2:31=ablate" */
 };
 

@@ -261,6 +261,84 @@ static void test_suffix(void **state)
 	close_desk(desk);
 }
 
+/* The loss with the SAE spliced in is measured when nothing else is to be done, gives way to
+ * commands, and is not begun again once the user has stopped it. */
+static void test_loss(void **state)
+{
+	(void)state;
+	struct desk *desk = open_desk();
+	send(desk, COMMAND_SELECT_PROMPT, 0, "");
+	struct snapshot *s = desk_snapshot(desk);
+	assert_true(s->has_fvu && !s->has_loss && desk->loss_pending);
+	snapshot_free(s);
+	atomic_store(&desk->called, true);
+	desk_measure_loss(desk);
+	assert_true(desk->loss_pending);
+	atomic_store(&desk->called, false);
+	desk_measure_loss(desk);
+	s = desk_snapshot(desk);
+	assert_true(s->has_loss && !desk->loss_pending);
+	assert_true(s->loss_recovered > 0.8f && s->loss_recovered <= 1);
+	assert_int_equal(s->job, JOB_NONE);
+	snapshot_free(s);
+	send(desk, COMMAND_SELECT_PROMPT, 1, "");
+	s = desk_snapshot(desk);
+	assert_false(s->has_loss);
+	snapshot_free(s);
+	atomic_store(&desk->called, true);
+	atomic_store(&desk->cancel, true);
+	desk_measure_loss(desk);
+	assert_false(desk->loss_pending || atomic_load(&desk->cancel) || atomic_load(&desk->called));
+	close_desk(desk);
+}
+
+/* A run beside the one that it was forked from; what a screen still shows stays. */
+static void test_compare(void **state)
+{
+	(void)state;
+	struct desk *desk = open_desk();
+	char *home = scratch_path("desk-state/none");
+	home[strlen(home) - strlen("/none")] = '\0';
+	setenv("XDG_STATE_HOME", home, 1);
+	desk->options.journal = NULL;
+	struct command command = {.kind = COMMAND_COMPARE, .text = "nobody"};
+	desk_command(desk, &command);
+	assert_true(scratch_says(desk->error.text, "no run here to compare 'nobody' with"));
+	send(desk, COMMAND_SESSIONS, 0, ""); /* there is no folder yet */
+	recovered(desk);
+	char *first = mem_strdup(desk->run.path);
+	send(desk, COMMAND_SCRUB, 5, "");
+	send(desk, COMMAND_SETTING, 0, "lr=0.3");
+	send(desk, COMMAND_FORK, 0, "");
+	finish_run(desk);
+	free(scratch_file("desk-state/rebound/sessions/bad.jsonl", "{}", 2));
+	send(desk, COMMAND_SESSIONS, 0, "");
+	struct snapshot *s = desk_snapshot(desk);
+	assert_int_equal(s->session_count, 1); /* without the current one */
+	assert_non_null(strstr(first, s->sessions[0].name));
+	assert_true(scratch_says(s->sessions[0].summary, "8 clamped, 20 steps: "));
+	send(desk, COMMAND_COMPARE, 0, s->sessions[0].name);
+	snapshot_free(s);
+	s = desk_snapshot(desk);
+	const struct comparison *c = s->comparison;
+	assert_non_null(c);
+	assert_string_equal(c->record[1].path, first);
+	assert_int_equal(c->difference_count, 2);
+	assert_string_equal(c->differences[0].name, "lr");
+	assert_string_equal(c->differences[1].name, "starts from");
+	assert_string_equal(c->differences[1].value[1], "zero");
+	assert_int_equal(c->parting.step, 0);
+	assert_true(c->has_angle);
+	assert_true(scratch_says(s->log[s->log_count - 1].command, "rebound compare '"));
+	send(desk, COMMAND_COMPARE, 0, "");
+	assert_null(desk->comparison);
+	assert_int_equal(c->steps, 20); /* the snapshot's own */
+	snapshot_free(s);
+	free(first);
+	free(home);
+	close_desk(desk);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -268,6 +346,8 @@ int main(void)
 		cmocka_unit_test(test_pause),
 		cmocka_unit_test(test_view),
 		cmocka_unit_test(test_suffix),
+		cmocka_unit_test(test_loss),
+		cmocka_unit_test(test_compare),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -49,6 +49,10 @@ static void test_canvas_clips(void **state)
 	canvas_box(&part, (struct rect){-1, -1, 9, 9}, 0);
 	canvas_bar(&part, 0, 0, 100, 0, 1);
 	assert_string_equal(screen_text(&s), "........\n..███...\n..234...\n........\n");
+	static const double slope[] = {0, 1, 2, 3, 4, 5, 6, 7};
+	for (int row = -40; row < 40; row += 13) /* and a curve far outside the screen: a sanitizer looks on */
+		canvas_trace(&part, (struct rect){row, -9, 5, 20}, 0, slope, 8, 8, 0, 7, false);
+	assert_int_equal(screen_cell(&s, 0, 0)->code[0], '.');
 	screen_done(&s);
 }
 

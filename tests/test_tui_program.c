@@ -256,6 +256,58 @@ static void test_feature(void **state)
 	free(cache);
 }
 
+/* Two runs with different rates, beside each other: the screen says what the command does. */
+static void test_compare(void **state)
+{
+	(void)state;
+	struct harness *h = open_program(40, 120);
+	harness_type(h, "V"); /* none is there, or those of an earlier test: either is said */
+	harness_settle(h, 500);
+	harness_type(h, "<Esc>A");
+	assert_true(harness_wait(h, "next t"));
+	harness_type(h, "t<Enter>");
+	assert_true(harness_wait(h, "[-5"));
+	harness_settle(h, 300);
+	harness_type(h, ":set steps=12<Enter>r");
+	assert_true(harness_wait(h, "◀ 12 ▶"));
+	assert_true(harness_wait_gone(h, "Esc stop"));
+	harness_type(h, ":set lr=0.2<Enter>r");
+	assert_true(harness_wait(h, "lr 0.2"));
+	assert_true(harness_wait(h, "◀ 12 ▶"));
+	assert_true(harness_wait_gone(h, "Esc stop"));
+	harness_settle(h, 300);
+	harness_type(h, "V");
+	assert_true(harness_wait(h, "compare this run with"));
+	harness_type(h, "<Enter>");
+	assert_true(harness_wait(h, "what differs"));
+	assert_true(harness_wait(h, "they part at step 1 "));
+	char *rates = row_with(h, " lr  "), *angle = row_with(h, "cos(δA, δB)");
+	assert_non_null(strstr(rates, "0.2"));
+	assert_true(strstr(rates, "0.2") < strstr(rates, "0.1")); /* this run is A */
+	harness_type(h, "<Right>");
+	harness_settle(h, 200);
+	harness_type(h, "<Esc>");
+	assert_true(harness_wait(h, "4 recovery"));
+	char *command = logged_command(h, "rebound compare");
+	cJSON *json = run_json(command);
+	char *expected = mem_printf("cos(δA, δB) %+.4f", number(json, "delta", "cosine"));
+	if (!strstr(angle, expected))
+		fail_msg("\"%s\" is not in: %s", expected, angle);
+	assert_true(number(json, "parts_at", "step") == 1);
+	assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(json, "steps")), 12);
+	/* By the command line of the screen, and what isn't there. */
+	harness_type(h, ":compare nonesuch<Enter>");
+	assert_true(harness_wait(h, "cannot open 'nonesuch'"));
+	harness_type(h, "<Esc>q");
+	assert_int_equal(harness_wait_end(h), 0);
+	harness_stop(h);
+	cJSON_Delete(json);
+	free(expected);
+	free(command);
+	free(rates);
+	free(angle);
+}
+
 /* Waits until the status line shows the text. */
 static bool wait_status(struct harness *h, const char *text)
 {
@@ -330,9 +382,8 @@ static void test_unfit_terminal(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_first_minute),
-		cmocka_unit_test(test_feature),
-		cmocka_unit_test(test_stop_and_leave),
+		cmocka_unit_test(test_first_minute),   cmocka_unit_test(test_feature),
+		cmocka_unit_test(test_compare),	       cmocka_unit_test(test_stop_and_leave),
 		cmocka_unit_test(test_unfit_terminal),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

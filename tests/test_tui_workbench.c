@@ -105,6 +105,9 @@ static void test_screens(void **state)
 		{"feature-80x24", SAMPLE_FINISHED, 24, 80, false, "2\r"},
 		{"feature-80x24-ascii", SAMPLE_FINISHED, 24, 80, true, "2\rG"},
 		{"feature-200x60", SAMPLE_FINISHED, 60, 200, false, "2\r"},
+		{"compare-80x24", SAMPLE_FINISHED, 24, 80, false, "V\r\r"},
+		{"compare-80x24-ascii", SAMPLE_FINISHED, 24, 80, true, "V\r\rG"},
+		{"compare-200x60", SAMPLE_FINISHED, 60, 200, false, "V\r\r"},
 		{"settings-80x24", SAMPLE_FINISHED, 24, 80, false, "S"},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -218,6 +221,51 @@ static void test_hints_follow(void **state)
 	close_bench(&b);
 }
 
+/* With a run of its own the screen asks for the other session alone; its steps are walked
+ * through, and the table is in sight. */
+static void test_comparison(void **state)
+{
+	(void)state;
+	struct bench b;
+	open_bench(&b, SAMPLE_FINISHED, 24, 80);
+	snprintf(b.sample.snapshot.session, sizeof b.sample.snapshot.session, "20261125-000000-ioi-05");
+	press(&b, 'V');
+	shows(&b, "compare this run with");
+	press(&b, '3');
+	const struct command *command = sample_command(&b.sample, COMMAND_COMPARE);
+	assert_string_equal(command->text, "\n20261123-101112-choice-02");
+	shows(&b, " compare ");
+	shows(&b, "they part at step 1 (objective -2.7 and -2.6), clearly at step 4");
+	assert_null(strstr(look(&b), "part\n")); /* of the table, which is below */
+	press(&b, KEYCODE_RIGHT);
+	shows(&b, "     5     -2.1     -1.9");
+	press(&b, ']');
+	shows(&b, "    15");
+	type(&b, "]]]]]]]]]]");
+	shows(&b, "    99     +.73");
+	assert_null(strstr(look(&b), "   100"));
+	press(&b, KEYCODE_HOME);
+	shows(&b, "what differs");
+	press(&b, '?');
+	shows(&b, "In the comparison of two sessions:");
+	press(&b, KEYCODE_ESCAPE);
+	press(&b, KEYCODE_ESCAPE);
+	assert_null(strstr(look(&b), "what differs"));
+	shows(&b, "4 recovery");
+	close_bench(&b);
+
+	/* Nothing to choose from. */
+	open_bench(&b, SAMPLE_FRESH, 24, 80);
+	press(&b, 'V');
+	press(&b, KEYCODE_ESCAPE);
+	b.sample.snapshot.session_count = 0;
+	b.wb.compare.waiting = true;
+	b.sample.snapshot.sessions_serial++;
+	workbench_update(&b.wb, &b.sample.snapshot, 2500);
+	shows(&b, "there is no session on disk to compare with");
+	close_bench(&b);
+}
+
 static void test_failures_are_seen(void **state)
 {
 	(void)state;
@@ -282,6 +330,14 @@ static void test_keys_send_commands(void **state)
 		{"C", COMMAND_CLEAR_CLAMPS, 0, ""},
 		{"u", COMMAND_UNDO_CLAMPS, 0, ""},
 		{"f", COMMAND_FORK, 0, ""},
+		{"V", COMMAND_SESSIONS, 0, ""},
+		{"Vj\r\r", COMMAND_COMPARE, 0, "20261124-230955-ioi-05-encoder\n20261124-231502-ioi-05"},
+		{"V\r2", COMMAND_COMPARE, 0, "20261124-231502-ioi-05\n20261123-101112-choice-02"},
+		{"V\r\r\x1b", COMMAND_COMPARE, 0, ""},
+		{"V\r\rq", COMMAND_COMPARE, 0, ""},
+		{"V\r\r5", COMMAND_COMPARE, 0, ""},
+		{"V\r\rV", COMMAND_SESSIONS, 0, ""},
+		{":compare a b\r", COMMAND_COMPARE, 0, "a b"},
 		{"2 ", COMMAND_TOGGLE_CLAMP, 311, ""},
 		{"2j ", COMMAND_TOGGLE_CLAMP, 468, ""},
 		{"2jm4", COMMAND_SET_CLAMP_MODE, -1, "ablate"},
@@ -668,6 +724,7 @@ int main(void)
 		cmocka_unit_test(test_the_pane_concerned_says_what_runs),
 		cmocka_unit_test(test_unknown_is_a_dot),
 		cmocka_unit_test(test_hints_follow),
+		cmocka_unit_test(test_comparison),
 		cmocka_unit_test(test_failures_are_seen),
 		cmocka_unit_test(test_keys_send_commands),
 		cmocka_unit_test(test_values_and_settings),

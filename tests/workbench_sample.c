@@ -1,4 +1,5 @@
 #include "tests/workbench_sample.h"
+#include "sessions/compare.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -395,6 +396,7 @@ void sample_done(struct sample *sample)
 		free(s->log[i].command);
 		free(s->log[i].result);
 	}
+	free(s->sessions);
 	free(s->prompts);
 	free(s->tokens);
 	free(s->features);
@@ -402,6 +404,86 @@ void sample_done(struct sample *sample)
 	free(s->log);
 	free(s->setting_values);
 	memset(sample, 0, sizeof *sample);
+}
+
+/* ---- sessions on disk, and two of them side by side ---- */
+
+static void add_sessions(struct snapshot *s)
+{
+	static const char *const names[] = {"20261124-231502-ioi-05", "20261124-230955-ioi-05-encoder",
+					    "20261123-101112-choice-02"};
+	free(s->sessions);
+	s->session_count = (int)ARRAY_LEN(names);
+	s->sessions = mem_alloc(ARRAY_LEN(names), sizeof *s->sessions);
+	for (int i = 0; i < s->session_count; i++) {
+		snprintf(s->sessions[i].name, sizeof s->sessions[i].name, "%s", names[i]);
+		snprintf(s->sessions[i].summary, sizeof s->sessions[i].summary, "%.6s, 3 clamped, 100 steps: recovered",
+			 names[i] + 16);
+	}
+	s->sessions_serial++;
+}
+
+static char path_a[] = "/sessions/20261124-231502-ioi-05.jsonl", path_b[] = "/sessions/20261124-230955-b.jsonl";
+static char prompt_name[] = "ioi-05",
+	    caution_text[] = "other features are clamped: drift is of those that each run clamps";
+static char *caution_texts[] = {caution_text};
+
+static const struct comparison *make_comparison(void)
+{
+	enum { STEPS_A = 100, STEPS_B = 60 };
+	enum { DIFFERENCES = 3 };
+	static char names[DIFFERENCES][8] = {"lr", "clamps", "steps"};
+	static char values[DIFFERENCES][2][64] = {
+		{"0.1", "0.2"},
+		{"3 features, only here: 2:468=set-active:-5", "5 features, only here: 2:12,31,602=set-active:-5"},
+		{"100", "60"},
+	};
+	static struct compare_difference differences[DIFFERENCES];
+	static struct recovery_metrics histories[2][STEPS_A];
+	static struct record_run runs[2];
+	static double cosines[STEPS_A];
+	static struct comparison c;
+	for (int i = 0; i < DIFFERENCES; i++)
+		differences[i] = (struct compare_difference){names[i], {values[i][0], values[i][1]}};
+	for (int side = 0; side < 2; side++) {
+		runs[side] = (struct record_run){
+			.prompt = prompt_name,
+			.base = {.known = true, .present = true, .objective = 2.2},
+			.clamped = {.known = true, .objective = -2.8},
+			.recovered = {.known = true, .present = side == 0},
+			.history = histories[side],
+			.steps = side ? STEPS_B : STEPS_A,
+			.outcome = RECORD_COMPLETE,
+			.final = {.objective = side ? -0.31 : 0.8, .delta_norm = side ? 19.5 : 20, .drift_l2 = 0.0004},
+		};
+		for (int i = 0; i < STEPS_A; i++) {
+			double reach = 1 - exp(-i / (side ? 12. : 25.));
+			histories[side][i] = (struct recovery_metrics){.objective = -2.8 + (side ? 2.5 : 3.6) * reach,
+								       .delta_norm = 20 * reach,
+								       .drift_l2 = 0.0004 * reach};
+			cosines[i] = i == 0 || i >= STEPS_B ? NAN : 1 - 0.3 * reach;
+		}
+	}
+	c = (struct comparison){
+		.record = {{.path = path_a}, {.path = path_b}},
+		.run = {&runs[0], &runs[1]},
+		.differences = differences,
+		.difference_count = DIFFERENCES,
+		.cautions = caution_texts,
+		.caution_count = 1,
+		.same_prompt = true,
+		.alike = true,
+		.parting = {1, "objective", {-2.66, -2.6}},
+		.clear_parting = {4, "objective", {-2.27, -2.09}},
+		.steps = STEPS_A,
+		.has_angle = true,
+		.cosine = 0.7123,
+		.distance = 15.2,
+		.norm = {20, 19.5},
+		.rows = 1,
+		.cosines = cosines,
+	};
+	return &c;
 }
 
 /* ---- a backend that answers ---- */
@@ -434,6 +516,13 @@ static bool send(void *context, const struct command *command)
 		remove_view(s);
 		if (command->number >= 0)
 			add_view(s, (uint32_t)command->number);
+		break;
+	case COMMAND_SESSIONS:
+		add_sessions(s);
+		break;
+	case COMMAND_COMPARE:
+		s->comparison = command->text[0] ? make_comparison() : NULL;
+		s->comparison_serial += command->text[0] != '\0';
 		break;
 	case COMMAND_SORT:
 		s->sort = (enum feature_sort)command->number;

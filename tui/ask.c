@@ -182,6 +182,9 @@ void choose_open(struct workbench *wb, enum choice choice)
 		chooser_add(c, "svg", "a figure");
 		chooser_add(c, "pdf", "a figure");
 		break;
+	case CHOICE_SESSION:
+		compare_offer(wb);
+		break;
 	}
 }
 
@@ -208,6 +211,9 @@ void choose_done(struct workbench *wb)
 		snprintf(wb->export_format, sizeof wb->export_format, "%s", chosen);
 		snprintf(path, sizeof path, "rebound.%.*s", (int)strcspn(chosen, " "), chosen);
 		ask_open(wb, ASK_EXPORT, path);
+		break;
+	case CHOICE_SESSION:
+		compare_chosen(wb);
 		break;
 	}
 }

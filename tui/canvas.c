@@ -430,11 +430,12 @@ void canvas_curve(const struct canvas *c, struct rect r, unsigned style, const d
 	}
 }
 
-/* The dots of a cell that is braille already. */
+/* The dots of a cell that is braille already; none where nothing is drawn. */
 static uint32_t dots_at(const struct canvas *c, int row, int col)
 {
-	const struct cell *cell = screen_cell(c->screen, c->row + row, c->col + col);
-	uint32_t code = cell ? cell->code[0] : 0;
+	if (!rect_contains(c->clip, c->row + row, c->col + col))
+		return 0;
+	uint32_t code = screen_cell(c->screen, c->row + row, c->col + col)->code[0];
 	return code >= 0x2800 && code <= 0x28FF ? code - 0x2800 : 0;
 }
 

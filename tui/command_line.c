@@ -42,6 +42,7 @@ static const struct verb {
 	{"set", SOME_TEXT, COMMAND_SETTING, "NAME=VALUE: a setting of the recovery"},
 	{"decompose", NO_ARGUMENT, COMMAND_DECOMPOSE, "the parts of the perturbation"},
 	{"export", SOME_TEXT, COMMAND_EXPORT, "FORMAT FILE [redact]"},
+	{"compare", SOME_TEXT, COMMAND_COMPARE, "SESSION [SESSION]: this run, or the first, beside the other"},
 	{"note", SOME_TEXT, COMMAND_NOTE, "TEXT: into the journal"},
 };
 
@@ -159,6 +160,9 @@ static void offer_arguments(const struct workbench *wb, const char *verb, const 
 			snprintf(text, sizeof text, "%s=", wb->backend.settings[i].name);
 			offer(matches, text, word, n);
 		}
+	} else if (strcmp(verb, "compare") == 0) {
+		for (int i = 0; i < s->session_count; i++)
+			offer(matches, s->sessions[i].name, word, n);
 	} else if (strcmp(verb, "mode") == 0) {
 		offer_all(matches, modes, word, n);
 	} else if (strcmp(verb, "export") == 0) {

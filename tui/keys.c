@@ -49,6 +49,16 @@ const struct key_binding keys_table[] = {
 	 "copy the address of the feature's page to the terminal's clipboard"},
 	{PANE_VIEW, 'e', ACTION_EXAMPLES, "examples", "read the prompt set for the feature's best examples, or stop"},
 
+	{PANE_COMPARE, KEYCODE_ESCAPE, ACTION_BACK, "close", "back to the panes"},
+	{PANE_COMPARE, 'q', ACTION_BACK, NULL, NULL},
+	{PANE_COMPARE, KEYCODE_LEFT, ACTION_SCRUB_BACK, "step", "one step back in the table"},
+	{PANE_COMPARE, 'h', ACTION_SCRUB_BACK, NULL, NULL},
+	{PANE_COMPARE, KEYCODE_RIGHT, ACTION_SCRUB_ON, NULL, "one step on"},
+	{PANE_COMPARE, 'l', ACTION_SCRUB_ON, NULL, NULL},
+	{PANE_COMPARE, KEYCODE_DOWN, ACTION_DOWN, "scroll", "scroll down"},
+	{PANE_COMPARE, 'V', ACTION_COMPARE, "others", "compare other sessions"},
+	{PANE_COMPARE, 'y', ACTION_COPY, "copy", "copy the command to the terminal's clipboard"},
+
 	{PANE_GLOBAL, 'r', ACTION_RUN, "run", "run the recovery, or pause it"},
 	{PANE_GLOBAL, 's', ACTION_STEP, "step", "run one iteration"},
 	{PANE_GLOBAL, 'A', ACTION_RANK, "rank", "rank the features by attribution for the objective"},
@@ -60,6 +70,7 @@ const struct key_binding keys_table[] = {
 	{PANE_GLOBAL, '[', ACTION_SCRUB_BACK_10, NULL, "ten iterations back"},
 	{PANE_GLOBAL, ']', ACTION_SCRUB_ON_10, NULL, "ten iterations on"},
 	{PANE_GLOBAL, 'f', ACTION_FORK, NULL, "fork: continue from the step shown with other settings"},
+	{PANE_GLOBAL, 'V', ACTION_COMPARE, NULL, "compare this run, or a session on disk, with another session"},
 	{PANE_GLOBAL, 'S', ACTION_SETTINGS, NULL, "settings of the recovery"},
 	{PANE_GLOBAL, 'o', ACTION_OBJECTIVE, NULL, "choose the objective"},
 	{PANE_GLOBAL, 'g', ACTION_GENERATE, NULL, "generate text: base, clamped, recovered"},
@@ -167,6 +178,7 @@ const char *keys_pane_name(enum pane where)
 		[PANE_LOG] = "log",
 		[PANE_STRIP] = "tokens",
 		[PANE_VIEW] = "feature",
+		[PANE_COMPARE] = "comparison",
 		[PANE_GLOBAL] = "everywhere",
 	};
 	return names[where];
@@ -195,10 +207,18 @@ static void help_part(struct strbuf *out, enum pane where)
 	}
 }
 
+/* "the prompts pane" is for the manual, "prompts" for the help. */
+static const char *where_name(enum pane where)
+{
+	return where == PANE_VIEW      ? "a feature's own view"
+	       : where == PANE_COMPARE ? "the comparison of two sessions"
+				       : keys_pane_name(where);
+}
+
 void keys_help(struct strbuf *out, enum pane where)
 {
 	if (where != PANE_GLOBAL && where != PANE_STRIP) {
-		strbuf_printf(out, "In %s:\n", where == PANE_VIEW ? "a feature's own view" : keys_pane_name(where));
+		strbuf_printf(out, "In %s:\n", where_name(where));
 		help_part(out, where);
 		strbuf_add_string(out, "\n");
 	}
@@ -214,8 +234,8 @@ void keys_man(struct strbuf *out)
 			continue;
 		if (where == PANE_GLOBAL)
 			strbuf_add_string(out, ".SS Everywhere\n");
-		else if (where == PANE_VIEW)
-			strbuf_add_string(out, ".SS In a feature's own view\n");
+		else if (where == PANE_VIEW || where == PANE_COMPARE)
+			strbuf_printf(out, ".SS In %s\n", where_name((enum pane)where));
 		else
 			strbuf_printf(out, ".SS In the %s pane\n", keys_pane_name((enum pane)where));
 		for (size_t i = 0; i < keys_count;) {

@@ -24,6 +24,7 @@ enum pane {
 	PANE_COUNT,
 	PANE_STRIP = PANE_COUNT, /* the token strip takes keys too, but is always there */
 	PANE_VIEW,		 /* a feature's own view, over all of them */
+	PANE_COMPARE,		 /* two sessions side by side, over all of them */
 	PANE_GLOBAL,		 /* in the key table: wherever the focus is */
 };
 

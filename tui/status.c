@@ -159,7 +159,8 @@ void footer_draw(struct workbench *wb, const struct canvas *c)
 {
 	const char *key;
 	char hint[64];
-	const char *last = wb->view.open ? "q close" : "q quit";
+	bool over = wb->view.open || wb->compare.open;
+	const char *last = over ? "q close" : "q quit";
 	int col = 1, end = canvas_text_right(c, 0, c->cols - 1, ROLE_NOTE, last);
 	canvas_text(c, 0, end, ROLE_KEY, "q");
 	end = canvas_text_right(c, 0, end - 2, ROLE_NOTE, "? help");
@@ -169,8 +170,8 @@ void footer_draw(struct workbench *wb, const struct canvas *c)
 		canvas_field(&left, 0, 1, left.cols - 1, ROLE_TEXT, wb->s->notice);
 		return;
 	}
-	if (wb->view.open) {
-		draw_keys(&left, draw_keys(&left, col, PANE_VIEW), PANE_GLOBAL);
+	if (over) {
+		draw_keys(&left, draw_keys(&left, col, workbench_where(wb)), PANE_GLOBAL);
 		return;
 	}
 	if (wb->hints && wb->s->job == JOB_NONE && hint_of(wb, &key, hint)) {

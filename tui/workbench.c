@@ -170,6 +170,7 @@ void workbench_update(struct workbench *wb, const struct snapshot *s, int64_t no
 	if (s->step_shown < 0)
 		wb->step.pending = false;
 	wants_send(wb);
+	compare_update(wb);
 	workbench_filter_prompts(wb);
 	follow_feature(wb);
 	list_fit(&wb->parts, s->component_count, wb->parts.rows);
@@ -347,6 +348,8 @@ static bool session_action(struct workbench *wb, enum action action)
 		return workbench_send(wb, COMMAND_UNDO_CLAMPS, 0, NULL), true;
 	case ACTION_FORK:
 		return workbench_send(wb, COMMAND_FORK, 0, NULL), true;
+	case ACTION_COMPARE:
+		return compare_choose(wb), true;
 	case ACTION_GENERATE:
 		return workbench_send(wb, COMMAND_GENERATE, 24, NULL), true;
 	case ACTION_TWO_STAGE:
@@ -397,7 +400,7 @@ static bool session_action(struct workbench *wb, enum action action)
 
 enum pane workbench_where(const struct workbench *wb)
 {
-	return wb->view.open ? PANE_VIEW : wb->focus;
+	return wb->compare.open ? PANE_COMPARE : wb->view.open ? PANE_VIEW : wb->focus;
 }
 
 bool workbench_global_action(struct workbench *wb, enum action action)
@@ -406,6 +409,14 @@ bool workbench_global_action(struct workbench *wb, enum action action)
 }
 
 /* ---- events ---- */
+
+/* What lies over the panes comes first. */
+static bool own_action(struct workbench *wb, enum action action)
+{
+	return wb->compare.open ? compare_view_action(wb, action)
+	       : wb->view.open	? feature_view_action(wb, action)
+				: views[wb->focus]->action(wb, action);
+}
 
 static void handle_key(struct workbench *wb, int key)
 {
@@ -429,8 +440,7 @@ static void handle_key(struct workbench *wb, int key)
 			snprintf(wb->notice_seen, sizeof wb->notice_seen, "%s", wb->s->notice);
 		if (action != ACTION_NONE && action != ACTION_BACK && action != ACTION_MESSAGE)
 			wb->message_shown = false;
-		if (action != ACTION_NONE &&
-		    !(wb->view.open ? feature_view_action(wb, action) : views[wb->focus]->action(wb, action)))
+		if (action != ACTION_NONE && !own_action(wb, action))
 			workbench_global_action(wb, action);
 	}
 }
@@ -442,7 +452,7 @@ static void handle_click(struct workbench *wb, int row, int col)
 			choose_done(wb);
 		return;
 	}
-	if (wb->popup.open || wb->settings.open || wb->ask != ASK_NONE || wb->view.open)
+	if (wb->popup.open || wb->settings.open || wb->ask != ASK_NONE || wb->view.open || wb->compare.open)
 		return;
 	enum pane pane = layout_pane_at(&wb->layout, row, col);
 	if (rect_contains(wb->layout.tabs, row, col))
@@ -460,6 +470,10 @@ static void handle_wheel(struct workbench *wb, const struct term_event *event)
 {
 	if (wb->popup.open) {
 		popup_wheel(&wb->popup, event->key);
+		return;
+	}
+	if (wb->compare.open) {
+		compare_view_wheel(wb, event->key);
 		return;
 	}
 	if (wb->view.open) {

@@ -60,7 +60,7 @@ enum ask {
 };
 
 /* What the chooser is open for. */
-enum choice { CHOICE_MODE, CHOICE_OBJECTIVE, CHOICE_DELTA, CHOICE_POSITIONS, CHOICE_EXPORT };
+enum choice { CHOICE_MODE, CHOICE_OBJECTIVE, CHOICE_DELTA, CHOICE_POSITIONS, CHOICE_EXPORT, CHOICE_SESSION };
 
 struct workbench {
 	struct workbench_backend backend;
@@ -85,6 +85,16 @@ struct workbench {
 		uint32_t feature;
 		int top, rows, visible; /* first row seen; all rows and those seen, of the last drawing */
 	} view;				/* a feature's own, over the panes */
+
+	struct {
+		bool open, waiting;		/* waiting: for the list of sessions */
+		uint64_t seen, sessions_seen;	/* serials of what was shown */
+		char first[200];		/* the session chosen first; "": the current run */
+		int offered[CHOOSER_ITEMS_MAX]; /* the session that each item of the chooser is */
+		int64_t step;			/* at the cursor of the table */
+		int top, rows, visible;		/* as view's */
+		int table, table_end;		/* rows of the table among all rows */
+	} compare;				/* two sessions side by side, over the panes */
 
 	struct popup popup;
 	bool popup_quits; /* it asks whether to quit */
@@ -172,6 +182,15 @@ void feature_view_open(struct workbench *wb, int64_t feature); /* of the SAE sho
 bool feature_view_action(struct workbench *wb, enum action action);
 void feature_view_wheel(struct workbench *wb, int direction);
 void feature_view_draw(struct workbench *wb, const struct canvas *c);
+
+/* compare_view.c: two sessions side by side, in place of the panes */
+void compare_choose(struct workbench *wb); /* asks for the sessions on disk */
+void compare_offer(struct workbench *wb);  /* opens the chooser on them */
+void compare_chosen(struct workbench *wb);
+void compare_update(struct workbench *wb); /* after a new snapshot */
+bool compare_view_action(struct workbench *wb, enum action action);
+void compare_view_wheel(struct workbench *wb, int direction);
+void compare_view_draw(struct workbench *wb, const struct canvas *c);
 
 /* command_line.c */
 void command_line_run(struct workbench *wb, const char *line);

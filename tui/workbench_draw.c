@@ -147,7 +147,10 @@ void workbench_draw(struct workbench *wb, struct screen *screen, int64_t now_ms)
 	}
 	struct canvas part = canvas_of(screen, l->status);
 	status_draw(wb, &part);
-	if (wb->view.open) {
+	if (wb->compare.open) {
+		part = canvas_of(screen, (struct rect){1, 0, l->footer.row - 1, l->cols});
+		compare_view_draw(wb, &part);
+	} else if (wb->view.open) {
 		part = canvas_of(screen, (struct rect){1, 0, l->footer.row - 1, l->cols});
 		feature_view_draw(wb, &part);
 	} else {
