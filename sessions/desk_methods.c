@@ -194,27 +194,72 @@ enum status desk_suffix(struct desk *desk, struct error *error)
 	return status;
 }
 
-static void show_trial(void *context, const struct radius_trial *trial)
+/* The desk's own budget, which the trials replace while they run. */
+struct trials {
+	struct desk *desk;
+	struct amount budget;
+};
+
+/* The curves of the trial that is made now, and the bracket so far. */
+static void show_trial(void *context, const struct radius *radius, const struct recovery *recovery)
 {
-	struct desk *desk = context;
-	snprintf(desk->job_text, sizeof desk->job_text, "radius: %.4g %s", trial->budget,
-		 trial->recovered ? "recovers" : "does not");
-	desk->job_done++;
+	const struct trials *trials = context;
+	struct desk *desk = trials->desk;
+	struct amount *budget = &desk->session->settings.budget, trial = *budget;
+	struct snapshot_method *method = &desk->method;
+	desk_method_forget(desk);
+	method->known = true;
+	method->budget = recovery_budget(recovery);
+	int n = snprintf(method->title, sizeof method->title, "radius, trial %d at budget %.4g",
+			 radius->trial_count + 1, method->budget);
+	if (radius->found)
+		snprintf(method->title + n, sizeof method->title - (size_t)n, ": between %.4g and %.4g", radius->lower,
+			 radius->upper);
+	desk_history(&method->history, recovery);
+	snprintf(desk->job_text, sizeof desk->job_text, "radius, trial %d at %.4g", radius->trial_count + 1,
+		 method->budget);
+	desk->job_done = (double)recovery_steps(recovery);
+	desk->job_total = (double)recovery_planned(recovery);
+	*budget = trials->budget;
 	desk_pulse(desk);
+	*budget = trial;
+}
+
+/* What the pane keeps: the last trial's curves, unless a run of the desk's is there to be shown
+ * again. */
+static void end_trials(struct desk *desk, const struct radius *radius)
+{
+	struct snapshot_method *method = &desk->method;
+	if (desk->run.recovery)
+		desk_method_forget(desk);
+	else if (method->known && radius->found)
+		snprintf(method->title, sizeof method->title, "radius between %.4g and %.4g after %d trial%s",
+			 radius->lower, radius->upper, radius->trial_count, radius->trial_count == 1 ? "" : "s");
 }
 
 enum status desk_radius(struct desk *desk, struct error *error)
 {
 	struct session *session = desk->session;
 	struct radius radius;
-	struct radius_options options = {.tolerance = 0.01, .most_trials = 20, .on_trial = show_trial, .context = desk};
+	struct trials trials = {desk, session->settings.budget};
+	struct radius_options options = {
+		.tolerance = 0.01, .most_trials = 20, .on_steps = show_trial, .context = &trials};
 	if (!session->has_objective)
 		return error_set(error, STATUS_INVALID, "there is no objective to recover; o chooses one");
 	if (!desk->has_clamped)
 		return error_set(error, STATUS_INVALID,
 				 "there is nothing to recover from: clamp a feature first (space)");
+	desk_method_forget(desk);
 	desk_begin_job(desk, JOB_RECOVER, "radius");
 	enum status status = radius_find(&radius, session, &desk->clamped, &options, error);
+	end_trials(desk, &radius);
+	if (status == STATUS_CANCELLED && radius.found) {
+		/* What was shown holds; the rest can be gone on with from there. */
+		desk_notice(desk, "stopped: the radius is between %.4g and %.4g", radius.lower, radius.upper);
+		radius_done(&radius);
+		atomic_store(&desk->cancel, false);
+		return STATUS_OK;
+	}
 	char *settings = settings_command(&session->settings);
 	char *verb = mem_printf("radius%s%s", settings[0] ? " " : "", settings);
 	if (status == STATUS_OK && radius.found) {

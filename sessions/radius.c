@@ -13,6 +13,7 @@ struct search {
 	struct radius *radius;
 	struct session *session;
 	struct scene *clamped;
+	const struct radius_options *options;
 	size_t count; /* numbers of delta */
 };
 
@@ -25,7 +26,8 @@ static double norm_of(const float *x, size_t n)
 }
 
 /* Looks at the recovery's current delta, which is left in `delta`. */
-static enum status look(struct recovery *recovery, float *delta, struct radius_trial *trial, struct error *error)
+static enum status look(const struct search *s, struct recovery *recovery, float *delta, struct radius_trial *trial,
+			struct error *error)
 {
 	struct recovery_final final;
 	enum status status = recovery_delta(recovery, recovery_steps(recovery), delta, error);
@@ -37,6 +39,8 @@ static enum status look(struct recovery *recovery, float *delta, struct radius_t
 	trial->objective = final.objective;
 	trial->drift_relative_l2 = final.drift_relative_l2;
 	trial->delta_norm = final.delta_norm;
+	if (s->options->on_steps)
+		s->options->on_steps(s->options->context, s->radius, recovery);
 	return STATUS_OK;
 }
 
@@ -65,11 +69,11 @@ static enum status optimise(struct search *s, const float *start, struct radius_
 	float *delta = mem_alloc(s->count, sizeof *delta);
 	/* A warm start may do as it is. */
 	if (start)
-		status = look(recovery, delta, trial, error);
+		status = look(s, recovery, delta, trial, error);
 	while (status == STATUS_OK && !trial->recovered && recovery_steps(recovery) < recovery_planned(recovery)) {
 		status = recovery_advance(recovery, LOOK_EVERY, error);
 		if (status == STATUS_OK)
-			status = look(recovery, delta, trial, error);
+			status = look(s, recovery, delta, trial, error);
 	}
 	if (status == STATUS_OK && trial->recovered)
 		keep(s, delta, trial->budget);
@@ -124,7 +128,7 @@ enum status radius_find(struct radius *radius, struct session *session, struct s
 			const struct radius_options *options, struct error *error)
 {
 	*radius = (struct radius){0};
-	struct search s = {radius, session, clamped, 0};
+	struct search s = {radius, session, clamped, options, 0};
 	struct amount before = session->settings.budget;
 	if (scene_reference(clamped)->present) {
 		radius->found = true;

@@ -34,6 +34,8 @@ struct radius_options {
 	int most_trials;  /* 1 to RADIUS_MOST_TRIALS */
 	/* Called after each trial; may be NULL. */
 	void (*on_trial)(void *context, const struct radius_trial *trial);
+	/* Called at each look at a trial's recovery, of which `radius` does not know yet; may be NULL. */
+	void (*on_steps)(void *context, const struct radius *radius, const struct recovery *recovery);
 	void *context;
 };
 

@@ -261,6 +261,65 @@ static void test_suffix(void **state)
 	close_desk(desk);
 }
 
+/* What the screens see of a search for the radius. */
+struct search_seen {
+	int snapshots, most_trial, cancel_at; /* cancelled at that trial; 0: not */
+};
+
+static void look_at_trial(struct desk *desk)
+{
+	struct search_seen *seen = desk->publish_context;
+	struct snapshot *s = desk_snapshot(desk);
+	static const char begins[] = "radius, trial ";
+	if (s->method.known) {
+		seen->snapshots++;
+		assert_int_equal(strncmp(s->method.title, begins, sizeof begins - 1), 0);
+		int trial = (int)strtol(s->method.title + sizeof begins - 1, NULL, 10);
+		assert_true(trial >= 1);
+		assert_true(trial == 1 || strstr(s->method.title, ": between "));
+		seen->most_trial = trial > seen->most_trial ? trial : seen->most_trial;
+		assert_true(s->method.history.steps <= 20 && s->method.history.planned == 20);
+		assert_true(s->method.budget > 0 && s->method.budget <= 30);
+		assert_int_equal(s->job, JOB_RECOVER);
+		/* The settings are the desk's own. */
+		assert_non_null(strstr(s->settings, "budget 30"));
+		if (trial == seen->cancel_at)
+			atomic_store(&desk->cancel, true);
+	}
+	desk->published_ms = 0; /* each look is published */
+	snapshot_free(s);
+}
+
+/* The search for the radius shows each trial's curves; stopped, it says what is known. */
+static void test_radius(void **state)
+{
+	(void)state;
+	struct desk *desk = open_desk();
+	struct search_seen seen = {0};
+	send(desk, COMMAND_SELECT_PROMPT, 0, "");
+	send(desk, COMMAND_SETTING, 0, "steps=20");
+	send(desk, COMMAND_SETTING, 0, "budget=30");
+	send(desk, COMMAND_CLAMP_TOP, 16, "");
+	desk->publish = look_at_trial;
+	desk->publish_context = &seen;
+	send(desk, COMMAND_RADIUS, 0, "");
+	assert_true(seen.most_trial > 2 && seen.snapshots > 4);
+	assert_true(scratch_says(desk->method.title, "radius between "));
+	assert_true(scratch_says(desk->notice, "the smallest budget that recovers is "));
+	seen = (struct search_seen){.cancel_at = 2};
+	send(desk, COMMAND_RADIUS, 0, "");
+	assert_int_equal(seen.most_trial, 2);
+	assert_true(scratch_says(desk->notice, "stopped: the radius is between 0 and "));
+	assert_false(atomic_load(&desk->cancel));
+	desk->publish = NULL;
+	/* With a run of its own the pane goes back to that. */
+	send(desk, COMMAND_RUN, 0, "");
+	finish_run(desk);
+	send(desk, COMMAND_RADIUS, 0, "");
+	assert_false(desk->method.known);
+	close_desk(desk);
+}
+
 /* The loss with the SAE spliced in is measured when nothing else is to be done, gives way to
  * commands, and is not begun again once the user has stopped it. */
 static void test_loss(void **state)
@@ -342,11 +401,8 @@ static void test_compare(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_fork),
-		cmocka_unit_test(test_pause),
-		cmocka_unit_test(test_view),
-		cmocka_unit_test(test_suffix),
-		cmocka_unit_test(test_loss),
+		cmocka_unit_test(test_fork),	cmocka_unit_test(test_pause),  cmocka_unit_test(test_view),
+		cmocka_unit_test(test_suffix),	cmocka_unit_test(test_radius), cmocka_unit_test(test_loss),
 		cmocka_unit_test(test_compare),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
