@@ -185,6 +185,12 @@ enum status WARN_UNUSED desk_sessions(struct desk *desk, struct error *error);
 /* "A\nB" or "A B", paths or names of sessions; "B": with the current run; "": none any more. */
 enum status WARN_UNUSED desk_compare(struct desk *desk, const char *text, struct error *error);
 
+/* desk_recommend.c. The prompt that the workbench opens on: of the built-in set the one recommended first, else the
+ * first. */
+int desk_opening_prompt(const struct desk *desk);
+/* Sets layer and mode as recommended for the task, where anything is. */
+void desk_recommend(struct desk *desk, const char *task);
+
 /* desk_feature.c */
 enum status WARN_UNUSED desk_view_open(struct desk *desk, int64_t feature, struct error *error);
 /* Brings the activations along the prompt up to date. */

@@ -4,39 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "compute/base/json.h"
-#include "compute/base/file.h"
 #include "compute/base/mem.h"
 #include "sessions/desk.h"
 
 typedef enum status handler(struct desk *desk, const struct command *command, struct error *error);
 
 /* ---- prompts ---- */
-
-/* What the built-in model's report recommends for a task: layer and mode of its clamps. */
-static void recommend(struct desk *desk, const char *task)
-{
-	char *path = path_join(desk->session->model.folder, "demo.json");
-	cJSON *json = NULL;
-	if (!desk->options.model && file_exists(path) && json_read(&json, path, (size_t)1 << 20, NULL) == STATUS_OK) {
-		const cJSON *entry;
-		cJSON_ArrayForEach(entry, json_member(json, "tasks"))
-		{
-			const cJSON *name = json_member(entry, "task"), *mode = json_member(entry, "mode");
-			const cJSON *layer = json_member(entry, "layer");
-			if (!cJSON_IsString(name) || strcmp(name->valuestring, task) != 0)
-				continue;
-			if (cJSON_IsString(mode))
-				(void)!clamp_mode_parse(mode->valuestring, &desk->mode, &desk->mode_value, NULL);
-			int site = cJSON_IsNumber(layer) ? session_site_of_layer(desk->session, (int)layer->valuedouble)
-							 : -1;
-			if (site >= 0)
-				desk->site = site;
-		}
-		cJSON_Delete(json);
-	}
-	free(path);
-}
 
 static enum status select_prompt(struct desk *desk, const struct command *command, struct error *error)
 {
@@ -61,7 +34,7 @@ static enum status select_prompt(struct desk *desk, const struct command *comman
 	status = session_set_objective(desk->session, (const char *const *)desk->objectives, desk->objective_count > 0,
 				       error);
 	if (new_task)
-		recommend(desk, p->task);
+		desk_recommend(desk, p->task);
 	desk->token = (int)desk->session->prompt.count - 1;
 	desk->exported = false;
 	if (status == STATUS_OK)

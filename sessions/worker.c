@@ -154,7 +154,8 @@ static void *run(void *context)
 	struct error error;
 	enum status status = desk_open(desk, &desk->options, &error);
 	if (status == STATUS_OK && desk->prompts.count > 0)
-		desk_command(desk, &(struct command){.kind = COMMAND_SELECT_PROMPT, .number = 0});
+		desk_command(desk,
+			     &(struct command){.kind = COMMAND_SELECT_PROMPT, .number = desk_opening_prompt(desk)});
 	if (status) {
 		pthread_mutex_lock(&worker->mutex);
 		worker->status = status;

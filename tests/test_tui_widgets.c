@@ -64,6 +64,14 @@ static void test_list_stays_in_view(void **state)
 	(void)state;
 	struct list list = {0};
 	srand(7);
+	/* Before the first drawing nothing scrolls: the pane may have room for all. */
+	list_fit(&list, 9, 0);
+	list_go(&list, 3);
+	assert_true(list.cursor == 3 && list.top == 0);
+	list_fit(&list, 9, 6);
+	assert_true(list.cursor == 3 && list.top == 0);
+	list_fit(&list, 9, 2);
+	assert_true(list.cursor == 3 && list.top == 2);
 	list_fit(&list, 0, 5);
 	assert_true(list_action(&list, ACTION_DOWN) && list.cursor == 0 && list.top == 0);
 	assert_false(list_click(&list, 0));

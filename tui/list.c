@@ -13,6 +13,8 @@ static int between(int value, int least, int most)
 static void keep_visible(struct list *list)
 {
 	list->cursor = between(list->cursor, 0, list->count - 1);
+	if (list->rows == 0) /* not drawn yet: the first drawing says how much there is room for */
+		return;
 	list->top = between(list->top, list->cursor - list->rows + 1, list->cursor);
 	list->top = between(list->top, 0, list->count - list->rows);
 }
@@ -20,7 +22,7 @@ static void keep_visible(struct list *list)
 void list_fit(struct list *list, int count, int rows)
 {
 	list->count = count > 0 ? count : 0;
-	list->rows = rows > 0 ? rows : 1;
+	list->rows = rows > 0 ? rows : list->rows > 0 ? 1 : 0;
 	keep_visible(list);
 }
 

@@ -8,7 +8,7 @@
 #include "tui/keys.h"
 
 /* Initialise with {0}. The cursor is always in [0, count) or 0 if the list is
- * empty, and always visible. */
+ * empty, and always visible once a pane of at least one row was fitted. */
 struct list {
 	int count, rows; /* items; rows of the pane */
 	int cursor, top; /* the item of the cursor and of the first row */
