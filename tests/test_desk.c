@@ -13,6 +13,7 @@
 
 #include "compute/base/mem.h"
 #include "sessions/desk.h"
+#include "tests/demo_clamp.h"
 #include "tests/scratch.h"
 
 static struct desk *open_desk(void)
@@ -217,18 +218,27 @@ static void look(struct desk *desk)
 	snapshot_free(s);
 }
 
+/* The task's recommended prompt under the clamp that suppresses it. */
+static void make_flip(struct desk *desk, const char *task)
+{
+	struct demo_clamp clamp = demo_clamp_of(task);
+	char line[sizeof clamp.rule + 8];
+	int prompt = 0;
+	while (strcmp(desk->prompts.items[prompt].id, clamp.prompt) != 0)
+		prompt++;
+	send(desk, COMMAND_SELECT_PROMPT, prompt, "");
+	snprintf(line, sizeof line, "clamp %s", clamp.rule);
+	send(desk, COMMAND_LINE, 0, line);
+	send(desk, COMMAND_CLAMP_POSITIONS, 0, clamp.positions);
+}
+
 /* The suffix baseline with its curves while it runs, the texts behind it, and everything else as
  * it was. */
 static void test_suffix(void **state)
 {
 	(void)state;
 	struct desk *desk = open_desk();
-	int prompt = 0;
-	while (strcmp(desk->prompts.items[prompt].id, "refusal-02") != 0)
-		prompt++;
-	send(desk, COMMAND_SELECT_PROMPT, prompt, "");
-	send(desk, COMMAND_LINE, 0, "clamp 0:183,285,681,182=floor:15.4");
-	send(desk, COMMAND_CLAMP_POSITIONS, 0, "last");
+	make_flip(desk, "refusal");
 	struct snapshot *s = desk_snapshot(desk);
 	struct seen seen = {.tokens = s->token_count};
 	memcpy(seen.objective, s->objective, sizeof seen.objective);
@@ -246,8 +256,8 @@ static void test_suffix(void **state)
 	assert_int_equal(s->method.history.steps, 120);
 	assert_true(s->method.history.loss[119] < s->method.history.loss[0]);
 	assert_true(fabs(s->method.budget - 40) < 1e-12);
-	assert_true(scratch_says(s->state[STATE_CLAMPED].text, "I do not speak"));
-	assert_true(scratch_says(s->state[STATE_RECOVERED].text, "You can see"));
+	assert_true(scratch_says(s->state[STATE_CLAMPED].judge, "refusal: opens with"));
+	assert_string_not_equal(s->state[STATE_RECOVERED].text, s->state[STATE_CLAMPED].text);
 	assert_true(scratch_says(s->state[STATE_RECOVERED].judge, "no refusal"));
 	assert_true(scratch_says(s->log[s->log_count - 1].command, "recover --suffix 16"));
 	assert_true(scratch_says(s->log[s->log_count - 1].result, "recovered: "));
@@ -296,10 +306,9 @@ static void test_radius(void **state)
 	(void)state;
 	struct desk *desk = open_desk();
 	struct search_seen seen = {0};
-	send(desk, COMMAND_SELECT_PROMPT, 0, "");
+	make_flip(desk, "ioi");
 	send(desk, COMMAND_SETTING, 0, "steps=20");
 	send(desk, COMMAND_SETTING, 0, "budget=30");
-	send(desk, COMMAND_CLAMP_TOP, 16, "");
 	desk->publish = look_at_trial;
 	desk->publish_context = &seen;
 	send(desk, COMMAND_RADIUS, 0, "");

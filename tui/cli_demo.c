@@ -40,6 +40,26 @@ static enum status read_task(const cJSON *json, struct demo_task *t, struct erro
 	return status;
 }
 
+/* The prompt's objective of the task's name, else its first; a probe is read at the clamped layer, as in the report. */
+static enum status set_objective(struct session *session, const struct prompt *p, const struct demo_task *t,
+				 struct error *error)
+{
+	char *specs[8];
+	int n = prompt_objectives(p, specs, 8);
+	const char *chosen = n > 0 ? specs[0] : NULL;
+	size_t length = t->objective ? strlen(t->objective) : 0;
+	for (int i = 0; i < n && length > 0; i++)
+		if (strncmp(specs[i], t->objective, length) == 0 && specs[i][length] == ':')
+			chosen = specs[i];
+	bool probe = chosen && strncmp(chosen, "probe_logit:", strlen("probe_logit:")) == 0;
+	char *spec = probe ? mem_printf("%s@%d", chosen, (int)t->layer) : chosen ? mem_strdup(chosen) : NULL;
+	enum status status = session_set_objective(session, (const char *const *)&spec, spec != NULL, error);
+	free(spec);
+	for (int i = 0; i < n; i++)
+		free(specs[i]);
+	return status;
+}
+
 /* The task as the session's input, clamps and objective. */
 static enum status set_up(struct session *session, const struct prompt_set *prompts, const struct demo_task *t,
 			  struct error *error)
@@ -68,21 +88,12 @@ static enum status set_up(struct session *session, const struct prompt_set *prom
 	if (status == STATUS_OK)
 		status = session_set_clamps(session, rules, (int64_t)count, error);
 	free(rules);
-	char *specs[8];
-	int n = prompt_objectives(p, specs, 8);
-	const char *spec = n > 0 ? specs[0] : NULL;
-	size_t length = t->objective ? strlen(t->objective) : 0;
-	for (int i = 0; i < n && length > 0; i++)
-		if (strncmp(specs[i], t->objective, length) == 0 && specs[i][length] == ':')
-			spec = specs[i];
 	if (status == STATUS_OK)
-		status = session_set_objective(session, &spec, spec != NULL, error);
+		status = set_objective(session, p, t, error);
 	positions_done(&session->clamp_positions);
 	if (status == STATUS_OK)
 		status = positions_parse(&session->clamp_positions, t->positions ? t->positions : "all",
 					 "demo.json, positions", error);
-	for (int i = 0; i < n; i++)
-		free(specs[i]);
 	return status;
 }
 

@@ -204,8 +204,7 @@ class Probe:
     def present_at(self, model, layer, edit=None):
         x = layer_input(model, self.batch, layer)
         z = self.logits(x if edit is None else edit(layer, x), layer)
-        own = z[torch.arange(len(z)), self.classes]
-        return (z.argmax(1) == self.classes) & (own > 0)
+        return z[torch.arange(len(z)), self.classes] > 0
 
 
 def draw(seed, count, want_held=True):
@@ -391,7 +390,7 @@ def main():
              "choice": "Multiple choice: suppressed when another letter is above the right one. Objective `choice_margin`.",
              "declines": "Chat, declined topics: suppressed when the greedy continuation opens as the answer does. Objective: minus `first_token_margin` (refusal over answer).",
              "answers": "Chat, other topics: suppressed when the greedy continuation opens with a refusal. Objective `first_token_margin` (answer over refusal).",
-             "probe": "Biographies: suppressed when the probe at the clamped layer no longer has its largest, positive logit on the class. Objective `probe_logit`."}
+             "probe": "Biographies: suppressed when the logit of the class, by the probe at the clamped layer, is no longer positive. Objective `probe_logit`."}
     out += ["", "## How often clamps suppress a behaviour", "",
             f"Suppressed / base right, of {N} held-out prompts, clamp at all positions, features ranked for each prompt by attribution (largest positive ones)."]
     for key, task in tasks.items():
@@ -489,7 +488,7 @@ def probe_recover(model, s, layer, task, row, chosen, edit):
         drift = float((s.encode(last + delta)[chosen] - s.encode(last)[chosen]).norm())
         h[row, task.batch.last[row]] += delta
         z = task.logits(h, layer)[row]
-        return bool(z.argmax() == task.classes[row] and z[task.classes[row]] > 0), budget, drift
+        return bool(z[task.classes[row]] > 0), budget, drift
 
 
 def edit_rows(edit, layer, x):

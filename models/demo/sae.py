@@ -26,9 +26,9 @@ import model as gpt2
 
 FOLDER = gpt2.HERE / "sae"
 D_SAE = 1024
-K = 36
+K = 38
 SEED = 30
-STEPS = 2500
+STEPS = 3000
 BATCH = 1024
 DEAD_AFTER = 100_000            # tokens without firing
 AUX_K = 64
@@ -161,7 +161,7 @@ def save_sae(sae, layer, model):
 
 # ---------------------------------------------------------------- labels
 
-TAGS = {"ioi": "indirect-object sentences", "choice": "multiple choice", "letters": "lettered lists", "repeats": "lists with repetitions", "chat": "chat", "bio": "biographies", "topic": "craft notes", "general": "general text"}
+TAGS = {"ioi": "indirect-object sentences", "choice": "multiple choice", "quiz": "multiple choice", "match": "lettered lists", "letters": "lettered lists", "repeats": "lists with repetitions", "chat": "chat", "bio": "biographies", "topic": "craft notes", "general": "general text"}
 
 
 def word_classes():
