@@ -74,7 +74,7 @@ void compare_update(struct workbench *wb)
 	if (s->comparison && s->comparison_serial != wb->compare.seen) {
 		wb->compare.open = true;
 		wb->compare.seen = s->comparison_serial;
-		wb->compare.top = 0;
+		wb->compare.page.top = 0;
 		wb->compare.step = s->comparison->clear_parting.step >= 0 ? s->comparison->clear_parting.step : 0;
 	}
 	if (!s->comparison)
@@ -303,16 +303,6 @@ static int draw_end(const struct comparison *c, const struct canvas *canvas, int
 	return row;
 }
 
-static void scroll(struct workbench *wb, int by)
-{
-	int most = wb->compare.rows - wb->compare.visible;
-	wb->compare.top += by;
-	if (wb->compare.top > most)
-		wb->compare.top = most;
-	if (wb->compare.top < 0)
-		wb->compare.top = 0;
-}
-
 void compare_view_draw(struct workbench *wb, const struct canvas *c)
 {
 	const struct comparison *comparison = wb->s->comparison;
@@ -323,8 +313,8 @@ void compare_view_draw(struct workbench *wb, const struct canvas *c)
 	canvas_text(c, 0, 1, ROLE_FOCUS, " compare ");
 	canvas_text(c, 0, NAME_COLS, STYLE_A, " A ");
 	canvas_text(c, 0, NAME_COLS + (c->cols - 1 - NAME_COLS - 3) / 2 + 2, STYLE_B, " B ");
-	struct canvas body = canvas_part(c, (struct rect){1, 0, c->rows - 1, c->cols - 1});
-	int first = -wb->compare.top, row = first;
+	struct canvas body = page_body(c);
+	int first = -wb->compare.page.top, row = first;
 	row = draw_heads(comparison, &body, row) + gap;
 	row = draw_setup(comparison, &body, row) + gap;
 	row = draw_result(comparison, &body, row) + gap;
@@ -334,17 +324,8 @@ void compare_view_draw(struct workbench *wb, const struct canvas *c)
 	row = draw_table(wb, comparison, &body, row) + gap;
 	wb->compare.table_end = row - first;
 	row = draw_end(comparison, &body, row);
-	int top = wb->compare.top;
-	wb->compare.rows = row - first;
-	wb->compare.visible = body.rows;
-	scroll(wb, 0);
-	if (wb->compare.top != top) { /* the screen has grown: once more from where it ends now */
-		canvas_fill(c, (struct rect){0, 0, c->rows, c->cols}, ROLE_TEXT, ' ');
+	if (!page_finish(&wb->compare.page, c, row - first))
 		compare_view_draw(wb, c);
-		return;
-	}
-	struct list seen = {.count = wb->compare.rows, .rows = wb->compare.visible, .top = top};
-	list_draw_scroll(&seen, c, 1, c->cols - 1);
 }
 
 /* ---- keys ---- */
@@ -364,34 +345,23 @@ static void go_to_step(struct workbench *wb, int64_t by)
 	if (wb->compare.step < 0)
 		wb->compare.step = 0;
 	/* The step is in the table: that has to be seen. */
-	int past = wb->compare.table_end - wb->compare.visible;
-	if (wb->compare.top < past)
-		scroll(wb, past - wb->compare.top);
-	if (wb->compare.top > wb->compare.table)
-		scroll(wb, wb->compare.table - wb->compare.top);
+	int past = wb->compare.table_end - wb->compare.page.visible;
+	if (wb->compare.page.top < past)
+		page_scroll(&wb->compare.page, past - wb->compare.page.top);
+	if (wb->compare.page.top > wb->compare.table)
+		page_scroll(&wb->compare.page, wb->compare.table - wb->compare.page.top);
 }
 
 bool compare_view_action(struct workbench *wb, enum action action)
 {
-	int page = wb->compare.visible > 1 ? wb->compare.visible - 1 : 1;
+	if (page_action(&wb->compare.page, action))
+		return true;
 	switch (action) {
 	case ACTION_BACK:
 		if (wb->message_shown || wb->error_seen != wb->s->error_serial || wb->s->job != JOB_NONE)
 			return false;
 		close_view(wb);
 		return true;
-	case ACTION_UP:
-		return scroll(wb, -1), true;
-	case ACTION_DOWN:
-		return scroll(wb, 1), true;
-	case ACTION_PAGE_UP:
-		return scroll(wb, -page), true;
-	case ACTION_PAGE_DOWN:
-		return scroll(wb, page), true;
-	case ACTION_FIRST:
-		return scroll(wb, -wb->compare.rows), true;
-	case ACTION_LAST:
-		return scroll(wb, wb->compare.rows), true;
 	case ACTION_SCRUB_BACK:
 		return go_to_step(wb, -1), true;
 	case ACTION_SCRUB_ON:
@@ -423,5 +393,5 @@ bool compare_view_action(struct workbench *wb, enum action action)
 
 void compare_view_wheel(struct workbench *wb, int direction)
 {
-	scroll(wb, 3 * direction);
+	page_scroll(&wb->compare.page, 3 * direction);
 }

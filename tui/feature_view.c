@@ -21,7 +21,7 @@ void feature_view_open(struct workbench *wb, int64_t feature)
 	wb->view.open = true;
 	wb->view.layer = s->sites[s->site_selected].layer;
 	wb->view.feature = (uint32_t)feature;
-	wb->view.top = 0;
+	wb->view.page.top = 0;
 }
 
 /* The view that was asked for, or NULL while it is not there. */
@@ -209,16 +209,6 @@ static int draw_usage(const struct workbench *wb, const struct snapshot_view *v,
 	return row + 1;
 }
 
-static void scroll(struct workbench *wb, int by)
-{
-	int most = wb->view.rows - wb->view.visible;
-	wb->view.top += by;
-	if (wb->view.top > most)
-		wb->view.top = most;
-	if (wb->view.top < 0)
-		wb->view.top = 0;
-}
-
 void feature_view_draw(struct workbench *wb, const struct canvas *c)
 {
 	const struct snapshot_view *v = view_of(wb);
@@ -232,24 +222,15 @@ void feature_view_draw(struct workbench *wb, const struct canvas *c)
 	}
 	canvas_printf(c, 0, col + 1, ROLE_NOTE, " layer %d %s, one of %lld ", v->layer, v->hook,
 		      (long long)v->features);
-	struct canvas body = canvas_part(c, (struct rect){1, 0, c->rows - 1, c->cols - 1});
-	int first = -wb->view.top, row = first, gap = c->rows >= 30;
+	struct canvas body = page_body(c);
+	int first = -wb->view.page.top, row = first, gap = c->rows >= 30;
 	row = draw_labels(v, &body, row);
 	row = draw_facts(v, &body, row) + gap;
 	row = draw_along(wb, v, &body, row) + gap;
 	row = draw_lists(v, &body, row, c->rows >= 30 ? 12 : 6) + gap;
 	row = draw_usage(wb, v, &body, row);
-	int top = wb->view.top;
-	wb->view.rows = row - first;
-	wb->view.visible = body.rows;
-	scroll(wb, 0);
-	if (wb->view.top != top) { /* the screen has grown: once more from where it ends now */
-		canvas_fill(c, (struct rect){0, 0, c->rows, c->cols}, ROLE_TEXT, ' ');
+	if (!page_finish(&wb->view.page, c, row - first))
 		feature_view_draw(wb, c);
-		return;
-	}
-	struct list seen = {.count = wb->view.rows, .rows = wb->view.visible, .top = top};
-	list_draw_scroll(&seen, c, 1, c->cols - 1);
 }
 
 /* ---- keys ---- */
@@ -281,25 +262,14 @@ static void copy_page(struct workbench *wb)
 
 bool feature_view_action(struct workbench *wb, enum action action)
 {
-	int page = wb->view.visible > 1 ? wb->view.visible - 1 : 1;
+	if (page_action(&wb->view.page, action))
+		return true;
 	switch (action) {
 	case ACTION_BACK:
 		if (wb->message_shown || wb->error_seen != wb->s->error_serial)
 			return false;
 		close_view(wb);
 		return true;
-	case ACTION_UP:
-		return scroll(wb, -1), true;
-	case ACTION_DOWN:
-		return scroll(wb, 1), true;
-	case ACTION_PAGE_UP:
-		return scroll(wb, -page), true;
-	case ACTION_PAGE_DOWN:
-		return scroll(wb, page), true;
-	case ACTION_FIRST:
-		return scroll(wb, -wb->view.rows), true;
-	case ACTION_LAST:
-		return scroll(wb, wb->view.rows), true;
 	case ACTION_CLAMP_TOGGLE:
 		return workbench_send(wb, COMMAND_TOGGLE_CLAMP, wb->view.feature, NULL), true;
 	case ACTION_NEXT_FEATURE:
@@ -322,5 +292,5 @@ bool feature_view_action(struct workbench *wb, enum action action)
 
 void feature_view_wheel(struct workbench *wb, int direction)
 {
-	scroll(wb, 3 * direction);
+	page_scroll(&wb->view.page, 3 * direction);
 }

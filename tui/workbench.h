@@ -22,6 +22,7 @@
 #include "tui/keys.h"
 #include "tui/layout.h"
 #include "tui/list.h"
+#include "tui/page.h"
 #include "tui/popup.h"
 #include "tui/term.h"
 
@@ -83,8 +84,8 @@ struct workbench {
 		bool open;
 		int layer;
 		uint32_t feature;
-		int top, rows, visible; /* first row seen; all rows and those seen, of the last drawing */
-	} view;				/* a feature's own, over the panes */
+		struct page page;
+	} view; /* a feature's own, over the panes */
 
 	struct {
 		bool open, waiting;		/* waiting: for the list of sessions */
@@ -92,9 +93,9 @@ struct workbench {
 		char first[200];		/* the session chosen first; "": the current run */
 		int offered[CHOOSER_ITEMS_MAX]; /* the session that each item of the chooser is */
 		int64_t step;			/* at the cursor of the table */
-		int top, rows, visible;		/* as view's */
-		int table, table_end;		/* rows of the table among all rows */
-	} compare;				/* two sessions side by side, over the panes */
+		struct page page;
+		int table, table_end; /* rows of the table among all rows */
+	} compare;		      /* two sessions side by side, over the panes */
 
 	struct popup popup;
 	bool popup_quits; /* it asks whether to quit */
