@@ -9,12 +9,11 @@
 
 #include <cmocka.h>
 
-#include "compute/base/file.h"
 #include "compute/base/mem.h"
-#include "sessions/experiment.h"
 #include "sessions/journal.h"
 #include "sessions/replay.h"
 #include "sessions/two_stage.h"
+#include "tests/builtin_session.h"
 #include "tests/scratch.h"
 
 static void expect_ok(enum status status, const struct error *error)
@@ -29,24 +28,13 @@ static void set(struct session *session, const char *name, const char *value)
 	expect_ok(settings_set(&session->settings, name, value, &error), &error);
 }
 
-enum { PROMPT = 7, ANSWER = 4 };
+enum { PROMPT = BUILTIN_WORDS, ANSWER = 4 };
 
 /* Clamps at layers 1 and 2, an answer of four tokens behind seven. */
 static struct session *open_session(void)
 {
 	struct error error = {0};
-	struct session *session;
-	static const char *const saes[] = {"models/demo/sae/layer_1", "models/demo/sae/layer_2"};
-	struct session_options options = {.model = "models/demo", .saes = saes, .sae_count = 2, .seed = 5};
-	expect_ok(session_open(&session, &options, &error), &error);
-	static const int32_t ids[PROMPT] = {5, 300, 301, 302, 303, 304, 305};
-	expect_ok(session_set_tokens(session, ids, PROMPT, &error), &error);
-	struct layer_rule rules[8];
-	for (int i = 0; i < 8; i++)
-		rules[i] = (struct layer_rule){
-			1 + i / 4,
-			{(uint32_t)(11 * i + 3), i % 2 ? OP_CLAMP_SET : OP_CLAMP_SCALE, i % 2 ? 12.0f : 2.3f}};
-	expect_ok(session_set_clamps(session, rules, 8, &error), &error);
+	struct session *session = builtin_session_open();
 	static const char *const objective[] = {"answer_logprob:ids=310,320,330,340",
 						"anti_refusal:ids=310,320,330,340|ids=7,8*0.3"};
 	expect_ok(session_set_objective(session, objective, 2, &error), &error);
