@@ -68,12 +68,14 @@ struct op_linear {
 	int64_t context;
 };
 /* y [R, N], x [R, K], w float32, bfloat16 or float16 of any size (split over the
- * device's binding limit). `extra` may be NULL. Any R, N, K >= 1. */
+ * device's binding limit). `extra` may be NULL. Any R, N, K >= 1. With recorder_rows_alike the
+ * bits of a row don't depend on R, on CPU devices. */
 void op_linear(struct recorder *rec, struct tensor y, struct tensor x, struct tensor w, enum op_layout layout,
 	       const struct op_linear *extra);
 
-/* y[r, j] = x[r, :] . w[ids[j], :] for n ids (u32 [1, n], each < rows of w, checked by
- * the host when they were made): only the logits that an objective reads. */
+/* y[r, j] = x[r, :] . w[ids[j], :] for n ids (u32 [1, n], or [R, n]: each row its own; each
+ * < rows of w, checked by the host when they were made): only the logits that an objective
+ * reads. */
 void op_linear_gather(struct recorder *rec, struct tensor y, struct tensor x, struct tensor w, struct tensor ids);
 /* dx[r, :] = sum_j dy[r, j] w[ids[j], :] */
 void op_linear_gather_back(struct recorder *rec, struct tensor dx, struct tensor dy, struct tensor w,

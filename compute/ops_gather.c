@@ -43,7 +43,7 @@ static struct windows bind_windows(struct recorder *rec, struct dispatch *d, int
 
 static void check_gather(const char *op, struct tensor narrow, struct tensor wide, struct tensor w, struct tensor ids)
 {
-	ops_check(op, "ids", ids, 1, ids.cols, DTYPE_U32);
+	ops_check(op, "ids", ids, ids.rows == 1 ? 1 : wide.rows, ids.cols, DTYPE_U32);
 	if (w.dtype == DTYPE_U32)
 		fatal("%s: w is uint32", op);
 	ops_check(op, "w", w, w.rows, wide.cols, w.dtype);
@@ -70,6 +70,7 @@ static void record_gather(struct recorder *rec, const char *kernel, struct tenso
 			.rows = (uint32_t)out.rows,
 			.k = (uint32_t)w.cols,
 			.ids = (uint32_t)ids.cols,
+			.ids_stride = ids.rows == 1 ? 0 : (uint32_t)ids.cols,
 			.first_row = (uint32_t)windows.first,
 			.window_rows = (uint32_t)windows.window_rows,
 			.row_count = (uint32_t)windows.count,

@@ -11,7 +11,10 @@
  * on two cores the products of gpt2-small then take 1.0 to 1.2 times as long as reading
  * alone (with bfloat16, whose unpacking costs, 1.2 to 2), against 1.2 to 2.3 (1.5 to 5)
  * with a row of w a lane, or with short runs of columns. GPUs want neighbouring lanes to
- * read neighbouring weights. */
+ * read neighbouring weights.
+ *
+ * The streaming kernels add in another order than those for many rows. Where a row's sums must not
+ * depend on its company (recorder_rows_alike), one and two rows go the way of many. */
 #include "compute/ops_linear.h"
 
 #include <unistd.h>
@@ -208,7 +211,8 @@ static enum linear_kernel choose(const struct job *job)
 	bool out_in = job->layout == OP_OUT_IN;
 	enum linear_kernel kernel = out_in ? LINEAR_ROWS : LINEAR_COLUMNS;
 	enum linear_kernel streaming = out_in ? LINEAR_LINES : LINEAR_SLABS;
-	if (linear_kernel_fits(streaming, job->info, job->y, job->x, job->w, job->layout))
+	if (!recorder_rows_alike(job->rec) &&
+	    linear_kernel_fits(streaming, job->info, job->y, job->x, job->w, job->layout))
 		kernel = streaming;
 	if (job->info->type != DEVICE_TYPE_CPU)
 		kernel = out_in ? LINEAR_DOTS : LINEAR_PLAIN;
@@ -343,12 +347,57 @@ static uint32_t tile_of(int64_t rows)
 	return rows > 4 ? 8 : rows > 2 ? 4 : (uint32_t)rows;
 }
 
+/* Can the norm be computed as the kernels that do it themselves compute it? Whether a row is alone must
+ * not matter, nor which of the kernels for CPU devices takes it. */
+static bool norm_fits_texels(const struct job *job)
+{
+	const struct op_linear *extra = &job->extra;
+	return is_texel_kernel(job->choice.kernel) &&
+	       norm_turns(job->info->subgroup_size, job->k) <= OPS_MAX_TURNS / 4 &&
+	       starts_at_texel(job->info, extra->norm_w) && starts_at_texel(job->info, extra->norm_b);
+}
+
+/* The same bits as in the product's kernel (linear_norm_narrow.comp). */
+static void record_norm_narrow(const struct job *job, struct tensor x)
+{
+	const struct op_linear *extra = &job->extra;
+	struct push_linear push = {.rows = (uint32_t)x.rows,
+				   .n = (uint32_t)job->k,
+				   .k = (uint32_t)job->k,
+				   .norm_eps = (float)extra->norm_eps};
+	uint32_t none;
+	struct dispatch d = {
+		.kernel = "linear_norm_narrow",
+		.constants = {job->info->subgroup_size, DTYPE_F32, extra->norm, OP_ACT_NONE, OP_ACT_NONE,
+			      tensor_exists(extra->norm_b) ? STEP_NORM_B : 0, 1, 0},
+		.constant_count = 8,
+		.bindings = {ops_write(x), ops_read_shifted(job->info, job->x, BINDING_TEXEL_RGBA32F, &none),
+			     ops_read((struct tensor){0}), ops_read((struct tensor){0}), ops_read((struct tensor){0}),
+			     ops_read((struct tensor){0}), ops_read((struct tensor){0}),
+			     ops_read_shifted(job->info, extra->norm_w, BINDING_TEXEL_RGBA32F, &none),
+			     ops_read_shifted(job->info, extra->norm_b, BINDING_TEXEL_RGBA32F, &none),
+			     ops_read((struct tensor){0}), ops_read((struct tensor){0}), ops_read((struct tensor){0})},
+		.binding_count = 12,
+		.push = &push,
+		.push_bytes = sizeof push,
+		.groups = {(uint32_t)least(x.rows, MAX_GROUPS)},
+	};
+	d.bindings[2].form = BINDING_IMAGE_RGBA32F;
+	record_dispatch(job->rec, &d);
+}
+
 /* Normalises x into a tensor of its own, for kernels that do not. */
 static void record_norm(struct job *job)
 {
+	struct tensor x = recorder_scratch(job->rec, job->x.rows, job->k);
+	if (norm_fits_texels(job)) {
+		record_norm_narrow(job, x);
+		job->x = x;
+		job->extra.norm = OP_NORM_NONE;
+		return;
+	}
 	/* linear_norm unrolls eight turns; its sums take six each */
 	ops_check_turns(job->rec, "op_linear", 3 * (ops_div_up(job->k, 8 * LANES) + 6));
-	struct tensor x = recorder_scratch(job->rec, job->x.rows, job->k);
 	const struct op_linear *extra = &job->extra;
 	struct push_linear_norm push = {
 		.rows = (uint32_t)x.rows,
@@ -550,11 +599,8 @@ static int64_t rows_that_fit(const struct job *job)
 
 static bool can_fuse_norm(const struct job *job)
 {
-	const struct op_linear *extra = &job->extra;
 	return !job->choice.norm_apart && job->y.rows == 1 &&
-	       norm_turns(job->info->subgroup_size, job->k) <= OPS_MAX_TURNS / 4 &&
-	       (job->choice.kernel == LINEAR_ROWS || is_streaming(job->choice.kernel)) &&
-	       starts_at_texel(job->info, extra->norm_w) && starts_at_texel(job->info, extra->norm_b);
+	       (job->choice.kernel == LINEAR_ROWS || is_streaming(job->choice.kernel)) && norm_fits_texels(job);
 }
 
 static void record_product(struct job *job)

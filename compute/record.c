@@ -19,7 +19,7 @@ struct recorder {
 	struct device *device;
 	char *name;
 	VkCommandBuffer commands;
-	bool recording;
+	bool recording, rows_alike;
 	enum status status;
 	struct error error;
 
@@ -78,6 +78,16 @@ void recorder_destroy(struct recorder **out)
 struct device *recorder_device(struct recorder *recorder)
 {
 	return recorder->device;
+}
+
+void recorder_set_rows_alike(struct recorder *recorder, bool alike)
+{
+	recorder->rows_alike = alike;
+}
+
+bool recorder_rows_alike(const struct recorder *recorder)
+{
+	return recorder->rows_alike;
 }
 
 static void keep_error(struct recorder *recorder, enum status status, const struct error *error)

@@ -26,6 +26,12 @@ struct recorder *recorder_create(struct device *device, const char *name);
 void recorder_destroy(struct recorder **recorder);
 struct device *recorder_device(struct recorder *recorder);
 
+/* From here on, ops choose only kernels, norms and cuts whose sums of a row don't depend on how many
+ * rows go along: on CPU devices a row's numbers are then the same to the bit alone and among others.
+ * Costs the kernels made for one or two rows. Kept by recorder_begin; off at first. */
+void recorder_set_rows_alike(struct recorder *recorder, bool alike);
+bool recorder_rows_alike(const struct recorder *recorder);
+
 /* Drops what was recorded (waits for its submissions) and starts anew. */
 void recorder_begin(struct recorder *recorder);
 /* Keeps the first error; later calls record nothing. */

@@ -1,4 +1,4 @@
-/* y[r, j] = x[r, :] . w[ids[j], :]. A workgroup takes one output: group (j, r). */
+/* y[r, j] = x[r, :] . w[ids[j], :], or of ids[r, j]. A workgroup takes one output: group (j, r). */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "push_linear.h"
@@ -19,7 +19,7 @@ shared float sums[64];
 void main()
 {
 	uint lane = gl_LocalInvocationID.x, j = gl_WorkGroupID.x, r = gl_WorkGroupID.y;
-	uint row = ids[j] - p.first_row; /* before the windows: wraps, and is too large */
+	uint row = ids[r * p.ids_stride + j] - p.first_row; /* before the windows: wraps, and is too large */
 	if (row >= p.row_count)
 		return; /* the same in the whole workgroup */
 	uint window = row / p.window_rows;

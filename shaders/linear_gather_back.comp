@@ -1,5 +1,5 @@
-/* dx[r, :] = sum_j dy[r, j] w[ids[j], :]. A lane owns one element of dx: columns in x,
- * rows in y. */
+/* dx[r, :] = sum_j dy[r, j] w[ids[j], :], or of ids[r, j]. A lane owns one element of dx:
+ * columns in x, rows in y. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -24,7 +24,7 @@ void main()
 	float v = p.add != 0 ? dx[r * p.k + k] : 0.0;
 	for (uint first = 0; first < p.ids; first += 4) {
 		[[unroll]] for (uint i = 0; i < 4; i++) {
-			uint j = first + i, row = j < p.ids ? ids[j] - p.first_row : p.row_count;
+			uint j = first + i, row = j < p.ids ? ids[r * p.ids_stride + j] - p.first_row : p.row_count;
 			if (row < p.row_count)
 				v += dy[r * p.ids + j] *
 				     window_weight(row / p.window_rows, p.w_shift + row % p.window_rows * p.k + k);

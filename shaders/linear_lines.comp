@@ -13,7 +13,7 @@ const uint MAX_HELD = 128; /* CHUNKS * TILE * QUADS, LINES_HELD in compute/ops_l
 
 void main()
 {
-	measure_row();
+	measure_row(0);
 	uint texels = p.k / PER_TEXEL; /* of a row, not counting one more if SHIFT != 0 */
 	uint last = texels - (SHIFT != 0 ? 0 : 1);
 	uint base = (p.w_shift - SHIFT) / PER_TEXEL;

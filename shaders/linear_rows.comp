@@ -32,7 +32,7 @@ void add_edge(inout float sum[ROWS_EACH * MAX_TILE], uint first[ROWS_EACH], uint
 
 void main()
 {
-	measure_row();
+	measure_row(0);
 	uint texels = p.k / PER_TEXEL; /* of a row, not counting one more if SHIFT != 0 */
 	uint begin = SHIFT != 0 ? 1 : 0, end = texels;
 	uint tile_end = min((gl_WorkGroupID.x + 1) * p.tiles_each, p.tiles);

@@ -34,7 +34,7 @@ void add_texel(uint c, uint j, uint at)
 
 void main()
 {
-	measure_row();
+	measure_row(0);
 	uint texels = p.n / PER_TEXEL, last_texel = texels - (SHIFT != 0 ? 0 : 1);
 	uint base = (p.w_shift - SHIFT) / PER_TEXEL;
 	uint tile_end = min((gl_WorkGroupID.x + 1) * p.tiles_each, p.tiles);

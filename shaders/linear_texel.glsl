@@ -49,7 +49,8 @@ void fetch_weights(out vec4 quads[QUADS], uint texel)
 #endif
 }
 
-/* Mean and 1 / deviation of the row, which the kernels with a norm have only one of. */
+/* Mean and 1 / deviation of the row measured last; kernels with a norm and a product have
+ * only one row. */
 float norm_mean = 0.0, norm_scale = 1.0;
 
 float subgroup_total(float v)
@@ -60,7 +61,7 @@ float subgroup_total(float v)
 	return sum;
 }
 
-void measure_row()
+void measure_row(uint r)
 {
 	if (NORM == NORM_NONE)
 		return;
@@ -68,12 +69,12 @@ void measure_row()
 	if (NORM == NORM_LAYER) {
 		vec4 sum = vec4(0.0);
 		for (uint q = lane; q < quads; q += SUBGROUP)
-			sum += texelFetch(x, int(q));
+			sum += texelFetch(x, int(r * quads + q));
 		norm_mean = subgroup_total(sum.x + sum.y + sum.z + sum.w) / float(p.k);
 	}
 	vec4 sum = vec4(0.0);
 	for (uint q = lane; q < quads; q += SUBGROUP) {
-		vec4 d = texelFetch(x, int(q)) - norm_mean;
+		vec4 d = texelFetch(x, int(r * quads + q)) - norm_mean;
 		sum += d * d;
 	}
 	norm_scale = inversesqrt(subgroup_total(sum.x + sum.y + sum.z + sum.w) / float(p.k) + p.norm_eps);

@@ -40,6 +40,7 @@ struct push_gather {
 	uint rows; /* of x and y */
 	uint k;	   /* columns of w */
 	uint ids;
+	uint ids_stride; /* `ids` if each row has its own, else 0 */
 	uint first_row, window_rows, row_count;
 	uint w_shift; /* the same in each window */
 	uint add;     /* not 0: add to what an earlier dispatch left in the output */

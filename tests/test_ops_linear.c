@@ -454,53 +454,128 @@ static void test_splits(void **state)
 
 /* ---- gather, embedding ---- */
 
+/* `own`: each row picks ids of its own. */
+static void check_gather(enum dtype type, bool own)
+{
+	struct error error;
+	int64_t rows = 3, k = 77, vocabulary = 201, count = 5;
+	static const uint32_t all_ids[] = {200, 0, 17, 17, 133, 5, 6, 7, 8, 9, 133, 1, 200, 0, 2};
+	double *w = randoms(vocabulary * k, 1, 0), *x = randoms(rows * k, 1, 0), *dy = randoms(rows * count, 1, 0);
+	struct tensor tw = make(type, vocabulary, k, w, 4), tx = make(DTYPE_F32, rows, k, x, 0);
+	struct tensor tdy = make(DTYPE_F32, rows, count, dy, 0), ty = make(DTYPE_F32, rows, count, NULL, 0);
+	struct tensor tdx = make(DTYPE_F32, rows, k, NULL, 0), tids = make(DTYPE_U32, own ? rows : 1, count, NULL, 0);
+	if (tensor_write(tids, all_ids, &error))
+		fail_msg("%s", error.text);
+	struct recorder *rec = recorder_create(device, "test");
+	recorder_begin(rec);
+	op_linear_gather(rec, ty, tx, tw, tids);
+	op_linear_gather_back(rec, tdx, tdy, tw, tids);
+	if (recorder_run(rec, &error))
+		fail_msg("%s", error.text);
+	float *y = take(ty, "gather"), *dx = take(tdx, "gather_back");
+	for (int64_t r = 0; r < rows; r++) {
+		const uint32_t *ids = own ? all_ids + r * count : all_ids;
+		for (int64_t j = 0; j < count; j++) {
+			double v = 0;
+			for (int64_t i = 0; i < k; i++)
+				v += x[r * k + i] * w[ids[j] * k + i];
+			if (!(fabs(v - (double)y[r * count + j]) <= 2e-5))
+				fail_msg("gather: [%d, %d] is %g, expected %g", (int)r, (int)j,
+					 (double)y[r * count + j], v);
+		}
+		for (int64_t i = 0; i < k; i++) {
+			double v = 0;
+			for (int64_t j = 0; j < count; j++)
+				v += dy[r * count + j] * w[ids[j] * k + i];
+			if (!(fabs(v - (double)dx[r * k + i]) <= 5e-6))
+				fail_msg("gather_back: [%d, %d] is %g, expected %g", (int)r, (int)i,
+					 (double)dx[r * k + i], v);
+		}
+	}
+	recorder_destroy(&rec);
+	struct tensor *all[] = {&tw, &tx, &tdy, &ty, &tdx, &tids};
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		buffer_destroy(&all[i]->buffer);
+	void *host[] = {w, x, dy, y, dx};
+	for (size_t i = 0; i < ARRAY_LEN(host); i++)
+		free(host[i]);
+}
+
 static void test_gather(void **state)
 {
 	(void)state;
-	struct error error;
 	for (int t = 0; t < 3; t++) {
-		int64_t rows = 3, k = 77, vocabulary = 201, count = 5;
-		static const uint32_t ids[] = {200, 0, 17, 17, 133};
-		double *w = randoms(vocabulary * k, 1, 0), *x = randoms(rows * k, 1, 0),
-		       *dy = randoms(rows * count, 1, 0);
-		struct tensor tw = make(types[t], vocabulary, k, w, 4), tx = make(DTYPE_F32, rows, k, x, 0);
-		struct tensor tdy = make(DTYPE_F32, rows, count, dy, 0), ty = make(DTYPE_F32, rows, count, NULL, 0);
-		struct tensor tdx = make(DTYPE_F32, rows, k, NULL, 0), tids = make(DTYPE_U32, 1, count, NULL, 0);
-		if (tensor_write(tids, ids, &error))
-			fail_msg("%s", error.text);
-		struct recorder *rec = recorder_create(device, "test");
-		recorder_begin(rec);
-		op_linear_gather(rec, ty, tx, tw, tids);
-		op_linear_gather_back(rec, tdx, tdy, tw, tids);
-		if (recorder_run(rec, &error))
-			fail_msg("%s", error.text);
-		float *y = take(ty, "gather"), *dx = take(tdx, "gather_back");
-		for (int64_t r = 0; r < rows; r++) {
-			for (int64_t j = 0; j < count; j++) {
-				double v = 0;
-				for (int64_t i = 0; i < k; i++)
-					v += x[r * k + i] * w[ids[j] * k + i];
-				if (!(fabs(v - (double)y[r * count + j]) <= 2e-5))
-					fail_msg("gather: [%d, %d] is %g, expected %g", (int)r, (int)j,
-						 (double)y[r * count + j], v);
-			}
-			for (int64_t i = 0; i < k; i++) {
-				double v = 0;
-				for (int64_t j = 0; j < count; j++)
-					v += dy[r * count + j] * w[ids[j] * k + i];
-				if (!(fabs(v - (double)dx[r * k + i]) <= 5e-6))
-					fail_msg("gather_back: [%d, %d] is %g, expected %g", (int)r, (int)i,
-						 (double)dx[r * k + i], v);
-			}
-		}
-		recorder_destroy(&rec);
-		struct tensor *all[] = {&tw, &tx, &tdy, &ty, &tdx, &tids};
-		for (size_t i = 0; i < ARRAY_LEN(all); i++)
-			buffer_destroy(&all[i]->buffer);
-		void *host[] = {w, x, dy, y, dx};
-		for (size_t i = 0; i < ARRAY_LEN(host); i++)
-			free(host[i]);
+		check_gather(types[t], false);
+		check_gather(types[t], true);
 	}
+}
+
+/* ---- rows apart ---- */
+
+static float *product(struct tensor w, enum op_layout layout, const double *x, int64_t rows, int64_t n, int64_t k,
+		      const struct op_linear *extra)
+{
+	struct error error;
+	double *copy = mem_copy(x, (size_t)(rows * k) * sizeof *copy);
+	struct tensor tx = make(DTYPE_F32, rows, k, copy, 0), ty = make(DTYPE_F32, rows, n, NULL, 0);
+	struct recorder *rec = recorder_create(device, "rows");
+	recorder_set_rows_alike(rec, true);
+	recorder_begin(rec);
+	op_linear(rec, ty, tx, w, layout, extra);
+	if (recorder_run(rec, &error))
+		fail_msg("%s", error.text);
+	recorder_destroy(&rec);
+	float *y = take(ty, "rows apart");
+	buffer_destroy(&tx.buffer);
+	buffer_destroy(&ty.buffer);
+	free(copy);
+	return y;
+}
+
+/* A row's product is the same to the bit, however many rows go with it, if the recorder is to keep
+ * rows alike: recoveries of several prompts in one batch rest on this. */
+static void test_rows_apart(void **state)
+{
+	(void)state;
+	static const struct {
+		int64_t n, k;
+	} shapes[] = {{96, 128}, {50, 77}, {8, 70000}, {1024, 520}};
+	for (int t = 0; t < 3; t++)
+		for (size_t s = 0; s < ARRAY_LEN(shapes); s++)
+			for (int layout = 0; layout < 2; layout++)
+				/* The long sum is cut, as a vocabulary's gradient is; no norm comes before it. */
+				for (int norm = OP_NORM_NONE;
+				     norm <= (shapes[s].k > 1000 ? OP_NORM_NONE : OP_NORM_RMS_PLUS); norm++) {
+					int64_t most = 9, n = shapes[s].n, k = shapes[s].k;
+					double *x = randoms(most * k, 1, 0.3), *w = randoms(n * k, 1, 0);
+					double *norm_w = randoms(k, 1, 1), *norm_b = randoms(k, 1, 0);
+					struct tensor tw = make(types[t], layout == OP_OUT_IN ? n : k,
+								layout == OP_OUT_IN ? k : n, w, 0);
+					struct op_linear extra = {.norm = (enum op_norm)norm, .norm_eps = 1e-5};
+					if (norm != OP_NORM_NONE)
+						extra.norm_w = make(DTYPE_F32, 1, k, norm_w, 0);
+					if (norm == OP_NORM_LAYER)
+						extra.norm_b = make(DTYPE_F32, 1, k, norm_b, 0);
+					float *all = product(tw, (enum op_layout)layout, x, most, n, k, &extra);
+					for (int64_t first = 0, rows = 1; first + rows <= most; first += rows++) {
+						float *some = product(tw, (enum op_layout)layout, x + first * k, rows,
+								      n, k, &extra);
+						if (memcmp(some, all + first * n, (size_t)(rows * n) * sizeof *all) !=
+						    0)
+							fail_msg("%lld rows of N %lld K %lld, %s, layout %d, norm %d: "
+								 "not those of %lld rows",
+								 (long long)rows, (long long)n, (long long)k,
+								 dtype_name(types[t]), layout, norm, (long long)most);
+						free(some);
+					}
+					free(all);
+					buffer_destroy(&tw.buffer);
+					buffer_destroy(&extra.norm_w.buffer);
+					buffer_destroy(&extra.norm_b.buffer);
+					void *host[] = {x, w, norm_w, norm_b};
+					for (size_t i = 0; i < ARRAY_LEN(host); i++)
+						free(host[i]);
+				}
 }
 
 static void test_embed(void **state)
@@ -594,13 +669,10 @@ int main(int argc, char **argv)
 	if (argc > 1 && strcmp(argv[1], "hash") == 0)
 		return print_hash();
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_shapes),
-		cmocka_unit_test(test_steps),
-		cmocka_unit_test(test_splits),
-		cmocka_unit_test(test_gather),
-		cmocka_unit_test(test_embed),
-		cmocka_unit_test(test_threads),
-		cmocka_unit_test(test_validation_is_silent),
+		cmocka_unit_test(test_shapes),	   cmocka_unit_test(test_steps),
+		cmocka_unit_test(test_splits),	   cmocka_unit_test(test_gather),
+		cmocka_unit_test(test_rows_apart), cmocka_unit_test(test_embed),
+		cmocka_unit_test(test_threads),	   cmocka_unit_test(test_validation_is_silent),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	device_destroy(&device);
