@@ -134,6 +134,7 @@ enum status recovery_record_step(struct recovery *r, struct error *error)
 {
 	struct cone *cone = &r->cone;
 	struct recorder *rec = r->step_recorder = recorder_create(r->session->device, "recovery step");
+	recorder_set_rows_alike(rec, r->settings.rows_alike);
 	recorder_begin(rec);
 	cone->capturing = false;
 	cone_record_forward(cone, rec);
@@ -174,6 +175,7 @@ enum status recovery_record_evaluation(struct recovery *r, struct error *error)
 	struct cone *cone = &r->cone;
 	const struct arch *arch = &r->session->model.arch;
 	struct recorder *rec = r->evaluate_recorder = recorder_create(r->session->device, "evaluation");
+	recorder_set_rows_alike(rec, r->settings.rows_alike);
 	recorder_begin(rec);
 	cone->capturing = true;
 	cone_record_forward(cone, rec);

@@ -39,6 +39,7 @@ const struct setting_name setting_names[] = {
 	{"checkpoint", "final|drift_constrained|penalty_score", "which state is the result"},
 	{"drift-threshold", "number from 0", "largest relative drift of a checkpoint"},
 	{"probes-file", "a .npy file", "given probes, steps x m x n"},
+	{"rows-alike", "yes|no", "sums of a row as among many rows: the numbers of a prompt set"},
 	{0},
 };
 
@@ -217,6 +218,14 @@ static bool set_number(struct recovery_settings *s, const char *name, const char
 	return false;
 }
 
+bool setting_is_flag(const char *name)
+{
+	for (const struct setting_name *s = setting_names; s->name; s++)
+		if (strcmp(s->name, name) == 0)
+			return strcmp(s->allowed, "yes|no") == 0;
+	return false;
+}
+
 enum status settings_set(struct recovery_settings *s, const char *name, const char *value, struct error *error)
 {
 	bool known;
@@ -228,10 +237,10 @@ enum status settings_set(struct recovery_settings *s, const char *name, const ch
 		return parse_layers(s, value) ? STATUS_OK : bad(name, value, error);
 	if (strcmp(name, "delta-positions") == 0)
 		return positions_parse(&s->delta_positions, value, "--delta-positions", error);
-	if (strcmp(name, "drift-probe") == 0) {
+	if (setting_is_flag(name)) {
 		if (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0)
 			return bad(name, value, error);
-		s->drift_probe = value[0] == 'y';
+		*(strcmp(name, "drift-probe") == 0 ? &s->drift_probe : &s->rows_alike) = value[0] == 'y';
 		return STATUS_OK;
 	}
 	if (strcmp(name, "probes-file") == 0) {
@@ -270,6 +279,7 @@ char *settings_get(const struct recovery_settings *s, const char *name)
 		{"checkpoint", checkpoint_names[s->checkpoint]},
 		{"drift-probe", s->drift_probe ? "yes" : "no"},
 		{"probes-file", s->probes_file ? s->probes_file : ""},
+		{"rows-alike", s->rows_alike ? "yes" : "no"},
 	};
 	const struct {
 		const char *name;
@@ -317,9 +327,8 @@ char *settings_command(const struct recovery_settings *s)
 		char *value = settings_get(s, n->name), *usual = settings_get(&standard, n->name);
 		if (strcmp(value, usual) != 0) {
 			strbuf_add_string(&b, b.length ? " " : "");
-			/* On the command line the drift probe is a flag. */
-			if (strcmp(n->name, "drift-probe") == 0)
-				strbuf_add_string(&b, "--drift-probe");
+			if (setting_is_flag(n->name))
+				strbuf_printf(&b, "--%s", n->name);
 			else
 				strbuf_printf(&b, "--%s %s", n->name, value);
 		}

@@ -60,6 +60,9 @@ struct recovery_settings {
 	enum checkpoint_rule checkpoint;
 	double drift_threshold;
 	char *probes_file; /* owned; NULL: random */
+	/* Only kernels whose sums of a row don't depend on how many rows go along
+	 * (recorder_set_rows_alike): slower, and the same bits alone and in a batch (batch.h). */
+	bool rows_alike;
 };
 
 void settings_init(struct recovery_settings *settings);
@@ -82,6 +85,8 @@ struct setting_name {
 	const char *name, *allowed, *about;
 };
 extern const struct setting_name setting_names[];
+/* Its values are yes and no: on the command line it is a flag without a value. */
+bool setting_is_flag(const char *name);
 /* The value of one as settings_set would take it; a new string. */
 char *settings_get(const struct recovery_settings *settings, const char *name);
 

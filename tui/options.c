@@ -102,7 +102,7 @@ const struct option_name *options_names(void)
 	for (size_t i = 0; i < ARRAY_LEN(table); i++)
 		names[n++] = (struct option_name){table[i].name, table[i].value};
 	for (const struct setting_name *s = setting_names; s->name && n + 1 < ARRAY_LEN(names); s++)
-		names[n++] = (struct option_name){s->name, strcmp(s->name, "drift-probe") == 0 ? NULL : s->allowed};
+		names[n++] = (struct option_name){s->name, setting_is_flag(s->name) ? NULL : s->allowed};
 	return names;
 }
 
@@ -126,7 +126,7 @@ static enum status set_setting(struct options *o, const char *name, const char *
 	const char *value = "yes";
 	if (o->setting_count == OPTIONS_MAX_LIST)
 		return error_set(error, STATUS_INVALID, "too many options");
-	if (strcmp(name, "drift-probe") != 0) {
+	if (!setting_is_flag(name)) {
 		enum status status = take_value(&value, name, inline_value, argc, argv, at, error);
 		if (status)
 			return status;
