@@ -196,7 +196,7 @@ static void declare(struct pass *pass, struct arena *arena, struct arena *inputs
 	arena_add(inputs, &pass->rows, DTYPE_U32, c->rows, 2);
 	arena_add(inputs, &pass->readout, DTYPE_U32, 1, Q);
 	if (c->logits == LOGITS_SOME)
-		arena_add(inputs, &pass->logit_ids, DTYPE_U32, 1, c->ids);
+		arena_add(inputs, &pass->logit_ids, DTYPE_U32, c->ids_by_row ? Q : 1, c->ids);
 	if (!c->embed)
 		arena_add(arena, &pass->start, DTYPE_F32, c->rows, arch->d);
 

@@ -70,6 +70,7 @@ struct pass_config {
 	enum logits_kind logits;
 	int64_t readouts;	   /* Q rows whose logits are wanted; 0: all R in order */
 	int64_t ids;		   /* LOGITS_SOME: number of columns */
+	bool ids_by_row;	   /* each readout row has its own */
 	bool long_rope;		   /* longrope: the sequence exceeds the original context */
 	struct edit *const *edits; /* in the order they act; borrowed */
 	int edit_count;
@@ -81,7 +82,7 @@ struct pass {
 	struct tensor ids;	 /* u32 [1, R] token ids (embed) */
 	struct tensor rows;	 /* u32 [R, 2] {sequence, position} */
 	struct tensor readout;	 /* u32 [1, Q] rows (if 0 < readouts < R) */
-	struct tensor logit_ids; /* u32 [1, n] (LOGITS_SOME) */
+	struct tensor logit_ids; /* u32 [1, n], or [Q, n] with ids_by_row (LOGITS_SOME) */
 	struct tensor start;	 /* [R, d] residual at first_point (not embed); device memory */
 	/* results */
 	struct tensor *points; /* [2L + 1] of [R, d]: the residual after the edits; only those from

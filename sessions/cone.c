@@ -1,20 +1,11 @@
-#include "sessions/cone.h"
-
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "compute/base/mem.h"
+#include "sessions/cone_internal.h"
 #include "sessions/flat.h"
 #include "sessions/probe.h"
-
-/* The edits of a cone, all of one shape: which site, and what is done there. */
-struct cone_edit {
-	struct edit edit; /* first */
-	struct cone *cone;
-	struct cone_site *site;
-	struct tensor *capture; /* capture edits: where to */
-};
 
 static void delta_forward(struct edit *base, struct recorder *rec, struct tensor x)
 {
@@ -204,7 +195,7 @@ static enum status plan_sites(struct cone *cone, struct error *error)
 	return STATUS_OK;
 }
 
-static int clamped_sites(const struct cone *cone)
+int cone_clamped_sites(const struct cone *cone)
 {
 	int n = 0;
 	for (int i = 0; i < cone->site_count; i++)
@@ -212,24 +203,26 @@ static int clamped_sites(const struct cone *cone)
 	return n;
 }
 
-/* Declares the tensors; views are set once they have memory. */
-static void declare(struct cone *cone)
+void cone_declare(struct cone *cone)
 {
 	struct session *session = cone->session;
-	int64_t d = session->model.arch.d, R = cone->rows, N = 0, Nd = 0;
-	int clamped = clamped_sites(cone);
+	int64_t d = session->model.arch.d, R = cone->rows, S = cone->sequences, N = 0, Nd = 0;
+	int clamped = cone_clamped_sites(cone);
 	arena_add(cone->arena, &cone->delta, DTYPE_F32, cone->delta_rows, d);
 	arena_add(cone->arena, &cone->g, DTYPE_F32, cone->delta_rows, d);
 	if (cone->gradients > 1)
 		arena_add(cone->arena, &cone->g_all, DTYPE_F32, cone->delta_site_count * cone->gradients,
 			  cone->position_count * d);
-	arena_add(cone->tables, &cone->delta_segments, DTYPE_U32, 1, 4);
+	/* One prompt's rows of delta lie together, those of several by site. */
+	arena_add(cone->tables, &cone->delta_segments, DTYPE_U32, S > 1 ? cone->delta_site_count * S : 1, 4);
 	arena_add(cone->tables, &cone->index, DTYPE_U32, 1, cone->position_count);
 	for (int i = 0; i < cone->site_count; i++) {
 		struct cone_site *s = &cone->sites[i];
-		arena_add(cone->arena, &s->before, DTYPE_F32, R, d);
-		arena_add(cone->arena, &s->added, DTYPE_F32, R, d);
-		arena_add(cone->arena, &s->out, DTYPE_F32, R, d);
+		if (S == 1) {
+			arena_add(cone->arena, &s->before, DTYPE_F32, R, d);
+			arena_add(cone->arena, &s->added, DTYPE_F32, R, d);
+			arena_add(cone->arena, &s->out, DTYPE_F32, R, d);
+		}
 		if (!s->has_clamp)
 			continue;
 		arena_add(cone->arena, &s->h, DTYPE_F32, R, s->K);
@@ -248,11 +241,11 @@ static void declare(struct cone *cone)
 		arena_add(cone->arena, &cone->change, DTYPE_F32, 1, N);
 		arena_add(cone->arena, &cone->decoded, DTYPE_F32, 1, Nd);
 		arena_add(cone->arena, &cone->ddecoded, DTYPE_F32, 1, Nd);
-		arena_add(cone->tables, &cone->z_segments, DTYPE_U32, clamped, 4);
-		arena_add(cone->tables, &cone->decoded_segments, DTYPE_U32, clamped, 4);
-		arena_add(cone->tables, &cone->entries, DTYPE_F32, 1, clamped);
-		arena_add(cone->tables, &cone->reference, DTYPE_F32, 1, clamped);
-		arena_add(cone->tables, &cone->weight, DTYPE_F32, 1, clamped);
+		arena_add(cone->tables, &cone->z_segments, DTYPE_U32, clamped * S, 4);
+		arena_add(cone->tables, &cone->decoded_segments, DTYPE_U32, clamped * S, 4);
+		arena_add(cone->tables, &cone->entries, DTYPE_F32, 1, clamped * S);
+		arena_add(cone->tables, &cone->reference, DTYPE_F32, 1, clamped * S);
+		arena_add(cone->tables, &cone->weight, DTYPE_F32, 1, clamped * S);
 	}
 	if (cone->probing) {
 		arena_add(cone->arena, &cone->probe_w, DTYPE_F32, 1, d);
@@ -261,7 +254,7 @@ static void declare(struct cone *cone)
 	}
 }
 
-static void set_views(struct cone *cone)
+void cone_set_views(struct cone *cone)
 {
 	int64_t d = cone->session->model.arch.d, R = cone->rows, at = 0, at_d = 0;
 	for (int i = 0; i < cone->site_count; i++) {
@@ -323,7 +316,7 @@ static enum status write_tables(struct cone *cone, struct error *error)
 			cone->monitored_entries += cone->monitored_count * session->sites[i].rule_count;
 		}
 	cone->reference_norm = sqrt(reference);
-	int clamped = clamped_sites(cone);
+	int clamped = cone_clamped_sites(cone);
 	if (clamped == 0 || status)
 		return status;
 	/* The monitored rows of the cone; the part before it can't drift. */
@@ -393,7 +386,7 @@ static enum status make_clamps(struct cone *cone, struct error *error)
 	return status;
 }
 
-static void list_edits(struct cone *cone)
+void cone_list_edits(struct cone *cone)
 {
 	size_t most = (size_t)cone->site_count * 9 + 1;
 	cone->edits = mem_alloc(most, sizeof *cone->edits);
@@ -533,13 +526,13 @@ static enum status build(struct cone *cone, struct error *error)
 		return status;
 	cone->arena = arena_create(session->device, BUFFER_DEVICE, "the recovery");
 	cone->tables = arena_create(session->device, BUFFER_HOST, "the recovery's tables");
-	declare(cone);
+	cone_declare(cone);
 	status = arena_allocate(cone->arena, error);
 	if (status == STATUS_OK)
 		status = arena_allocate(cone->tables, error);
 	if (status)
 		return status;
-	set_views(cone);
+	cone_set_views(cone);
 	status = write_tables(cone, error);
 	if (status == STATUS_OK)
 		status = make_clamps(cone, error);
@@ -549,7 +542,7 @@ static enum status build(struct cone *cone, struct error *error)
 		status = monitor_create(&cone->monitor, session, cone->rows, error);
 	if (status)
 		return status;
-	list_edits(cone);
+	cone_list_edits(cone);
 	status = make_pass(cone, error);
 	if (status == STATUS_OK && cone->probing)
 		status = probe_write(cone, error);
@@ -564,6 +557,7 @@ enum status cone_create(struct cone *cone, struct session *session, struct scene
 		.session = session,
 		.settings = settings,
 		.ignore_clamps = ignore_clamps,
+		.sequences = 1,
 		.gradients = gradients,
 		.scene = scene,
 		.measured = scene_reference(scene),
@@ -595,6 +589,9 @@ void cone_done(struct cone *cone)
 	monitor_done(&cone->monitor);
 	arena_destroy(&cone->arena);
 	arena_destroy(&cone->tables);
+	if (cone->joint_cache.arena)
+		kv_cache_done(&cone->joint_cache);
+	free(cone->parts);
 	free(cone->sites);
 	free(cone->positions);
 	free(cone->edits);

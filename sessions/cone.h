@@ -8,6 +8,11 @@
  *
  * With a suffix (suffix.h) delta is added to the embeddings instead: the cone starts at the
  * embeddings of the suffix's first position, all clamps act in it, and it has a monitor.
+ *
+ * Cones of several prompts (sequences) can be joined into one (cone_join): their rows stand one
+ * behind the other in the same products, each attends to its own keys, and what a prompt's rows
+ * compute depends on no other's. Shapes below are those of one prompt unless `sequences` says
+ * otherwise; then R, positions and rows of delta are counted over all of them.
  */
 #ifndef REBOUND_CONE_H
 #define REBOUND_CONE_H
@@ -38,11 +43,17 @@ struct cone_site {
 	bool has_first, has_again;
 };
 
+/* Where a prompt's share of a joined cone begins. */
+struct cone_part {
+	int64_t row, position, readout;
+};
+
 struct cone {
 	struct session *session;
 	const struct recovery_settings *settings; /* which layers and positions, order, penalties; borrowed */
 	bool ignore_clamps;			  /* the base model: no clamp acts, nothing is monitored */
-	struct scene *scene;			  /* borrowed */
+	int64_t sequences;			  /* prompts */
+	struct scene *scene;			  /* borrowed; NULL of several prompts */
 	const struct scene *measured;		  /* scene_reference(scene): what drift is measured against */
 	int64_t prompt, total;
 	int64_t first, rows; /* positions [first, first + rows) */
@@ -55,7 +66,8 @@ struct cone {
 	int64_t monitored_first, monitored_count; /* positions */
 
 	struct pass pass;
-	struct kv_cache *cache; /* the scene's: rows of the cone are rewritten */
+	struct kv_cache joint_cache; /* of several prompts: copies of theirs */
+	struct cone_part *parts;     /* [sequences], of several prompts */
 	struct readout readout;
 	int64_t gradients;	/* G */
 	struct tensor delta, g; /* [delta_rows, d] */
@@ -95,6 +107,16 @@ enum status WARN_UNUSED cone_create(struct cone *cone, struct session *session, 
 				    const struct recovery_settings *settings, bool ignore_clamps, int64_t gradients,
 				    struct error *error);
 void cone_done(struct cone *cone);
+
+/* Can these two be joined? They have the same layers, clamps and kind of readout; and neither
+ * has what a joined cone does not carry: probe objectives, frozen rows, several gradients. */
+bool cone_joins(const struct cone *a, const struct cone *b);
+/* The cone over the prompts of all `count` members, in order; `settings` is borrowed. Keys,
+ * values and start residuals are copied from the members as they are now; z_ref is left unset.
+ * Only cone_record_forward and _backward are for it. The members' session must keep its clamps;
+ * its input is not looked at. */
+enum status WARN_UNUSED cone_join(struct cone *joint, struct cone *const *members, int64_t count,
+				  const struct recovery_settings *settings, struct error *error);
 
 /* Forward from the start residual to J (readout.J), with captures if cone.capturing. */
 void cone_record_forward(struct cone *cone, struct recorder *rec);

@@ -9,7 +9,8 @@
 struct readout {
 	struct objective_plan plan;
 	struct tensor reads, coefficients, terms; /* tables */
-	struct tensor J, values, scratch, dlogits_unused;
+	struct tensor J;			  /* [1, S] */
+	struct tensor values, scratch, dlogits_unused;
 	bool has_terms;
 	/* private */
 	struct arena *arena;
@@ -22,6 +23,11 @@ struct readout {
 enum status WARN_UNUSED readout_create(struct readout *readout, struct device *device,
 				       const struct objective *objective, const struct answer_limits *limits, bool full,
 				       bool dlogits, int64_t vocab, struct error *error);
+/* Those of several passes as one: the rows of member i behind those of the members before it,
+ * its J in column i. All are full or none is, and all have terms. The columns of rows that are
+ * not full are those of plan.ids of the row's own member, at most *columns of them. */
+enum status WARN_UNUSED readout_join(struct readout *joint, struct device *device, const struct readout *const *members,
+				     int64_t count, int64_t *columns, struct error *error);
 void readout_done(struct readout *readout);
 
 /* J, values and pass.dlogits from pass.logits. */

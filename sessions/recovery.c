@@ -76,24 +76,25 @@ static enum status check_settings(const struct recovery *r, struct error *error)
 	return STATUS_OK;
 }
 
-static void declare(struct recovery *r)
+void recovery_declare(struct recovery *r)
 {
 	struct cone *cone = &r->cone;
-	int64_t d = r->session->model.arch.d, P = cone->delta_rows;
+	int64_t d = r->session->model.arch.d, P = cone->delta_rows, S = cone->sequences;
 	arena_add(r->arena, &r->g_projected, DTYPE_F32, P, d);
 	arena_add(r->arena, &r->m, DTYPE_F32, P, d);
 	arena_add(r->arena, &r->v, DTYPE_F32, P, d);
 	arena_add(r->arena, &r->g_delta, DTYPE_F32, P, d);
 	arena_add(r->arena, &r->delta_kept, DTYPE_F32, P, d);
-	arena_add(r->arena, &r->drift_loss, DTYPE_F32, 1, 1);
-	arena_add(r->arena, &r->decode_norm, DTYPE_F32, 1, 1);
-	arena_add(r->arena, &r->delta_norm, DTYPE_F32, 1, 1);
+	arena_add(r->arena, &r->drift_loss, DTYPE_F32, 1, S);
+	arena_add(r->arena, &r->decode_norm, DTYPE_F32, 1, S);
+	arena_add(r->arena, &r->delta_norm, DTYPE_F32, 1, S);
 	arena_add(r->arena, &r->trace, DTYPE_F32, r->capacity, P * d);
-	arena_add(r->arena, &r->final_logits, DTYPE_F32, 1, r->session->model.arch.vocab);
-	arena_add(r->host, &r->ring, DTYPE_F32, r->capacity, OP_METRIC_COUNT);
+	if (S == 1)
+		arena_add(r->arena, &r->final_logits, DTYPE_F32, 1, r->session->model.arch.vocab);
+	arena_add(r->host, &r->ring, DTYPE_F32, r->capacity, S * OP_METRIC_COUNT);
 	arena_add(r->host, &r->step, DTYPE_U32, 1, 1);
-	arena_add(r->host, &r->rate, DTYPE_F32, 1, 1);
-	arena_add(r->host, &r->budget_tensor, DTYPE_F32, 1, 1);
+	arena_add(r->host, &r->rate, DTYPE_F32, 1, S);
+	arena_add(r->host, &r->budget_tensor, DTYPE_F32, 1, S);
 	if (r->settings.project == PROJECT_JACOBIAN) {
 		arena_add(r->arena, &r->g_raw, DTYPE_F32, P, d);
 		arena_add(r->arena, &r->g_total, DTYPE_F32, P, d);
@@ -115,7 +116,7 @@ static void declare(struct recovery *r)
 }
 
 /* Computes P for every perturbed site and checks that it is finite. */
-static enum status make_projectors(struct recovery *r, struct error *error)
+enum status recovery_make_projectors(struct recovery *r, struct error *error)
 {
 	enum status status = STATUS_OK;
 	for (int i = 0; i < r->projector_count && status == STATUS_OK; i++) {
@@ -244,16 +245,14 @@ static enum status build(struct recovery *r, struct scene *clamped, const float 
 	r->logits = mem_alloc((size_t)r->session->model.arch.vocab, sizeof *r->logits);
 	r->arena = arena_create(r->session->device, BUFFER_DEVICE, "the optimiser");
 	r->host = arena_create(r->session->device, BUFFER_HOST, "the metrics");
-	declare(r);
+	recovery_declare(r);
 	status = arena_allocate(r->arena, error);
 	if (status == STATUS_OK)
 		status = arena_allocate(r->host, error);
 	if (status == STATUS_OK)
-		status = make_projectors(r, error);
+		status = recovery_make_projectors(r, error);
 	if (status == STATUS_OK)
 		status = recovery_record_evaluation(r, error);
-	if (status == STATUS_OK)
-		status = recovery_record_step(r, error);
 	if (status == STATUS_OK)
 		status = fill_state(r, start, error);
 	return status;
@@ -294,13 +293,11 @@ void recovery_destroy(struct recovery **out)
 	*out = NULL;
 }
 
-/* Takes the metrics of steps [r->steps, end) out of the ring. */
-static enum status collect(struct recovery *r, int64_t end, struct error *error)
+enum status recovery_collect(struct recovery *r, const float *ring, int64_t stride, int64_t end, struct error *error)
 {
-	const float *ring = (const float *)((const char *)buffer_mapped(r->ring.buffer) + r->ring.offset);
 	enum status status = STATUS_OK;
 	for (; r->steps < end && status == STATUS_OK; r->steps++) {
-		const float *row = ring + r->steps * OP_METRIC_COUNT;
+		const float *row = ring + r->steps * stride;
 		struct recovery_metrics *m = &r->history[r->steps];
 		*m = (struct recovery_metrics){
 			.objective = (double)row[OP_METRIC_OBJECTIVE],
@@ -326,30 +323,43 @@ static enum status collect(struct recovery *r, int64_t end, struct error *error)
 	return status;
 }
 
-enum status recovery_advance(struct recovery *r, int64_t count, struct error *error)
+enum status recovery_submit_steps(struct recovery *r, int64_t *made, int64_t end, struct error *error)
 {
-	int64_t end = r->steps + count;
-	if (end > r->settings.steps)
-		end = r->settings.steps;
-	int64_t made = r->steps;
+	int64_t first = *made;
 	uint64_t tickets[IN_FLIGHT];
 	enum status status = STATUS_OK, stopped = STATUS_OK;
-	while (made < end && status == STATUS_OK) {
+	while (*made < end && status == STATUS_OK) {
 		stopped = session_check_cancel(r->session, error);
 		if (stopped)
 			break;
-		if (made - r->steps >= IN_FLIGHT)
-			status = device_wait(r->session->device, tickets[made % IN_FLIGHT], error);
+		if (*made - first >= IN_FLIGHT)
+			status = device_wait(r->session->device, tickets[*made % IN_FLIGHT], error);
 		if (status == STATUS_OK)
-			status = recorder_submit(r->step_recorder, &tickets[made % IN_FLIGHT], error);
+			status = recorder_submit(r->step_recorder, &tickets[*made % IN_FLIGHT], error);
 		if (status == STATUS_OK)
-			made++;
+			(*made)++;
 	}
 	if (status == STATUS_OK)
 		status = device_wait_idle(r->session->device, stopped ? NULL : error);
-	if (status == STATUS_OK)
-		status = collect(r, made, stopped ? NULL : error);
 	return status ? status : stopped;
+}
+
+enum status recovery_advance(struct recovery *r, int64_t count, struct error *error)
+{
+	int64_t end = r->steps + count, made = r->steps;
+	const float *ring = (const float *)((const char *)buffer_mapped(r->ring.buffer) + r->ring.offset);
+	if (end > r->settings.steps)
+		end = r->settings.steps;
+	enum status status = r->step_recorder ? STATUS_OK : recovery_record_step(r, error);
+	if (status) {
+		recorder_destroy(&r->step_recorder);
+		return status;
+	}
+	status = recovery_submit_steps(r, &made, end, error);
+	if (status && status != STATUS_CANCELLED)
+		return status;
+	enum status collected = recovery_collect(r, ring, OP_METRIC_COUNT, made, status ? NULL : error);
+	return collected ? collected : status;
 }
 
 int64_t recovery_steps(const struct recovery *r)
@@ -480,6 +490,8 @@ double recovery_reference_norm(const struct recovery *r)
 
 struct recovery_cost recovery_get_cost(const struct recovery *r)
 {
-	struct recorder_counts counts = recorder_get_counts(r->step_recorder);
+	struct recorder_counts counts = {0};
+	if (r->step_recorder)
+		counts = recorder_get_counts(r->step_recorder);
 	return (struct recovery_cost){counts.dispatches, counts.barriers, counts.bytes_bound};
 }

@@ -77,6 +77,7 @@ struct recovery_cost {
 	int dispatches, barriers;
 	uint64_t bytes; /* bound by the dispatches of one step */
 };
+/* Once a step was made. */
 struct recovery_cost recovery_get_cost(const struct recovery *recovery);
 
 #endif

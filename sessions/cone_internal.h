@@ -1,0 +1,24 @@
+/* What cone.c and cone_join.c share: the tensors and edits that a cone of one prompt and one of
+ * several have alike. */
+#ifndef REBOUND_CONE_INTERNAL_H
+#define REBOUND_CONE_INTERNAL_H
+
+#include "sessions/cone.h"
+
+/* The edits of a cone, all of one shape: which site, and what is done there. */
+struct cone_edit {
+	struct edit edit; /* first */
+	struct cone *cone;
+	struct cone_site *site;
+	struct tensor *capture; /* capture edits: where to */
+};
+
+int cone_clamped_sites(const struct cone *cone);
+/* Declares the tensors in arena and tables; once they have memory, cone_set_views makes those
+ * of the sites. Sites, rows, positions and sequences are known by then. */
+void cone_declare(struct cone *cone);
+void cone_set_views(struct cone *cone);
+/* After the clamps are made: everything that acts on the residual, in order. */
+void cone_list_edits(struct cone *cone);
+
+#endif
