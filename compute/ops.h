@@ -296,7 +296,9 @@ void op_objective(struct recorder *rec, struct tensor J, struct tensor dlogits, 
 
 /* Numbers of several hooked layers and sequences lie one behind the other in a flat
  * tensor [1, N]. A segment, u32 [count, 4] = {first, count, sequence, 0}, is the
- * contiguous part of one layer and sequence; what no segment covers is padding. */
+ * contiguous part of one layer and sequence; what no segment covers is padding. The table
+ * ascends, layer by layer and in each sequence by sequence: entry k is of sequence k mod S. A
+ * segment may be empty. */
 
 /* Drift of the defended features, all sequences apart. z, z_ref, change, dz are flat
  * [1, N] and share the segments.

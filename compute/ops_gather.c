@@ -4,7 +4,7 @@
 #include "compute/ops_internal.h"
 #include "shaders/push_linear.h"
 
-enum { LANES = 64, WINDOWS = 8, MAX_ROWS = 65535 };
+enum { LANES = 64, NARROW_LANES = 8, WINDOWS = 8, MAX_ROWS = 65535 };
 
 /* The part of w that one dispatch binds. */
 struct windows {
@@ -84,16 +84,74 @@ static void record_gather(struct recorder *rec, const char *kernel, struct tenso
 	}
 }
 
+/* Can w be read as texels in one piece, and `x`, a tensor with its width? Then a gather is one
+ * dispatch of the narrow kernel, and how many rows there are is no matter. */
+static bool fits_texels(struct recorder *rec, struct tensor w, struct tensor x)
+{
+	const struct device_info *info = device_get_info(recorder_device(rec));
+	int64_t per_texel = 16 / (int64_t)dtype_size(w.dtype);
+	uint32_t w_shift, x_shift;
+	ops_read_shifted(info, w, BINDING_TEXEL_RGBA32F, &w_shift);
+	ops_read_shifted(info, x, BINDING_TEXEL_RGBA32F, &x_shift);
+	return ops_narrow(rec) && w.cols % per_texel == 0 && w_shift % (uint32_t)per_texel == 0 && x_shift == 0 &&
+	       tensor_count(w) / (uint64_t)per_texel + 64 <= info->max_texel_elements &&
+	       tensor_count(x) / 4 <= info->max_texel_elements;
+}
+
+/* Both directions; `out` and `in` are bindings 0 and 1, `form` that of in. */
+static void record_gather_narrow(struct recorder *rec, const char *const kernels[2], struct tensor out,
+				 struct tensor in, enum binding_form form, struct tensor w, struct tensor ids,
+				 int64_t groups)
+{
+	const struct device_info *info = device_get_info(recorder_device(rec));
+	bool half = w.dtype != DTYPE_F32;
+	struct push_gather push = {
+		.rows = (uint32_t)out.rows,
+		.k = (uint32_t)w.cols,
+		.ids = (uint32_t)ids.cols,
+		.ids_stride = ids.rows == 1 ? 0 : (uint32_t)ids.cols,
+	};
+	struct dispatch d = {
+		.kernel = kernels[half],
+		.constants = {w.dtype},
+		.constant_count = 1,
+		.bindings = {ops_write(out),
+			     {in, BINDING_READ, form},
+			     ops_read_shifted(info, w, half ? BINDING_IMAGE_RGBA32UI : BINDING_IMAGE_RGBA32F,
+					      &push.w_shift),
+			     ops_read(ids)},
+		.binding_count = 4,
+		.push = &push,
+		.push_bytes = sizeof push,
+		.groups = {(uint32_t)groups, (uint32_t)out.rows},
+	};
+	record_dispatch(rec, &d);
+}
+
 void op_linear_gather(struct recorder *rec, struct tensor y, struct tensor x, struct tensor w, struct tensor ids)
 {
+	static const char *const kernels[2] = {"linear_gather_narrow", "linear_gather_narrow_half"};
 	check_gather("op_linear_gather", y, x, w, ids);
+	if (fits_texels(rec, w, x)) {
+		ops_check_turns(rec, "op_linear_gather", ops_div_up(w.cols, 4 * NARROW_LANES));
+		record_gather_narrow(rec, kernels, y, x, BINDING_TEXEL_RGBA32F, w, ids, ids.cols);
+		return;
+	}
 	ops_check_turns(rec, "op_linear_gather", ops_div_up(w.cols, LANES) + 6);
 	record_gather(rec, "linear_gather", y, x, w, ids, (uint32_t)ids.cols);
 }
 
 void op_linear_gather_back(struct recorder *rec, struct tensor dx, struct tensor dy, struct tensor w, struct tensor ids)
 {
+	static const char *const kernels[2] = {"linear_gather_back_narrow", "linear_gather_back_narrow_half"};
 	check_gather("op_linear_gather_back", dy, dx, w, ids);
+	if (fits_texels(rec, w, dx)) {
+		int64_t per_texel = 16 / (int64_t)dtype_size(w.dtype);
+		ops_check_turns(rec, "op_linear_gather_back", ids.cols);
+		record_gather_narrow(rec, kernels, dx, dy, BINDING_TEXEL_R32F, w, ids,
+				     ops_div_up(w.cols, per_texel * NARROW_LANES));
+		return;
+	}
 	ops_check_turns(rec, "op_linear_gather_back", ops_div_up(ids.cols, 4)); /* four are unrolled */
 	record_gather(rec, "linear_gather_back", dx, dy, w, ids, (uint32_t)ops_div_up(w.cols, LANES));
 }

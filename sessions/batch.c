@@ -6,12 +6,8 @@
 #include "compute/base/mem.h"
 #include "sessions/recovery_internal.h"
 
-enum {
-	/* One invocation walks all segments for each gap between them (segments.glsl). */
-	MOST_SEGMENTS = 192,
-	/* Up to here every member's sums run in the kernels that its own would take (ops_recover.c). */
-	MOST_ELEMENTS = 1 << 20,
-};
+/* Up to here every member's sums run in the kernels that its own would take (ops_recover.c). */
+enum { MOST_ELEMENTS = 1 << 20 };
 
 struct member {
 	struct recovery *recovery;
@@ -59,10 +55,10 @@ static int64_t elements(const struct recovery *r)
 
 int64_t batch_fitting(struct recovery *const *recoveries, int64_t count)
 {
-	int64_t n = 0, sum = 0, sites = recoveries[0]->cone.site_count;
+	int64_t n = 0, sum = 0;
 	if (!batch_takes(recoveries[0]))
 		return 1;
-	while (n < count && n < BATCH_MOST && (n + 1) * sites <= MOST_SEGMENTS && batch_takes(recoveries[n]) &&
+	while (n < count && n < BATCH_MOST && batch_takes(recoveries[n]) &&
 	       batch_takes_both(recoveries[0], recoveries[n])) {
 		sum += elements(recoveries[n]);
 		if (sum > MOST_ELEMENTS)

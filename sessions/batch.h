@@ -35,7 +35,7 @@ enum {
 bool batch_takes(const struct recovery *recovery);
 bool batch_takes_both(const struct recovery *a, const struct recovery *b);
 /* How many of these in a row can go together, counted from the first: at least 1; at most
- * BATCH_MOST, and what the kernels' tables of segments hold. */
+ * BATCH_MOST, and as long as their sums stay in the kernels that each takes alone. */
 int64_t batch_fitting(struct recovery *const *recoveries, int64_t count);
 
 struct batch;

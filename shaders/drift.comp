@@ -57,10 +57,8 @@ void main()
 		return;
 	}
 	float total = 0;
-	for (uint k = 0; k < p.segments; k++) {
+	for (uint k = s; k < p.segments; k += p.sequences) {
 		const uvec4 at = segments[k];
-		if (at.z != s)
-			continue;
 		float sum = 0;
 		FOR_EACH(i, at.x, at.x + at.y)
 			const float c = LOAD(z, i) - LOAD(z_ref, i);
@@ -70,10 +68,8 @@ void main()
 		total += factor(k) * reduce_sum(sum);
 	}
 	const float norm = sqrt(total);
-	for (uint k = 0; k < p.segments; k++) {
+	for (uint k = s; k < p.segments; k += p.sequences) {
 		const uvec4 at = segments[k];
-		if (at.z != s)
-			continue;
 		float slope = p.scale * 2 * factor(k);
 		if (KIND == 0)
 			slope = norm == 0 ? 0 : p.scale / norm;

@@ -32,20 +32,16 @@ void main()
 		return;
 	}
 	float sum = 0;
-	for (uint k = 0; k < p.segments; k++) {
+	for (uint k = s; k < p.segments; k += p.sequences) {
 		const uvec4 at = segments[k];
-		if (at.z != s)
-			continue;
 		FOR_EACH(i, at.x, at.x + at.y)
 			sum += LOAD(x, i) * LOAD(x, i);
 		END_EACH
 	}
 	const float norm = sqrt(reduce_sum(sum));
 	const float slope = norm == 0 ? 0 : p.scale / norm;
-	for (uint k = 0; k < p.segments && HAS_DX != 0; k++) {
+	for (uint k = s; k < p.segments && HAS_DX != 0; k += p.sequences) {
 		const uvec4 at = segments[k];
-		if (at.z != s)
-			continue;
 		FOR_EACH(i, at.x, at.x + at.y)
 			dx[i] = slope * LOAD(x, i);
 		END_EACH

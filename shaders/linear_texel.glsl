@@ -15,39 +15,11 @@ layout(constant_id = 0) const uint SUBGROUP = 8;
 layout(constant_id = 7) const uint SHIFT = 0;
 
 layout(binding = 1) uniform samplerBuffer x;
-#ifdef HALF
-layout(binding = 2, rgba32ui) uniform readonly uimageBuffer w;
-#define PER_TEXEL 8u
-#define QUADS	  2u /* groups of 4 elements in a texel */
-#else
-layout(binding = 2, rgba32f) uniform readonly imageBuffer w;
-#define PER_TEXEL 4u
-#define QUADS	  1u
-#endif
+#include "weights_texel.glsl"
 layout(binding = 7) uniform samplerBuffer norm_w;
 layout(binding = 8) uniform samplerBuffer norm_b;
 
-/* Arrays stay in registers only if the loops over them are unrolled. */
-#define UNROLL [[unroll]]
-
 #define lane gl_SubgroupInvocationID
-
-void fetch_weights(out vec4 quads[QUADS], uint texel)
-{
-#ifdef HALF
-	uvec4 t = imageLoad(w, int(texel));
-	if (DTYPE == DTYPE_BF16) {
-		uvec4 even = t << 16, odd = t & 0xffff0000u;
-		quads[0] = uintBitsToFloat(uvec4(even.x, odd.x, even.y, odd.y));
-		quads[1] = uintBitsToFloat(uvec4(even.z, odd.z, even.w, odd.w));
-	} else {
-		quads[0] = vec4(unpackHalf2x16(t.x), unpackHalf2x16(t.y));
-		quads[1] = vec4(unpackHalf2x16(t.z), unpackHalf2x16(t.w));
-	}
-#else
-	quads[0] = imageLoad(w, int(texel));
-#endif
-}
 
 /* Mean and 1 / deviation of the row measured last; kernels with a norm and a product have
  * only one row. */

@@ -42,28 +42,22 @@ void main()
 		END_EACH
 	}
 	vec2 gradients = vec2(0), mixed = vec2(0), drifts = vec2(0);
-	for (uint k = 0; k < p.delta_segments; k++) {
+	for (uint k = s; k < p.delta_segments; k += p.sequences) {
 		const uvec4 at = delta_segments[k];
-		if (at.z != s)
-			continue;
 		FOR_EACH(i, at.x, at.x + at.y)
 			const float raw = LOAD(g_raw, i), projected = LOAD(g_projected, i), d = LOAD(delta, i);
 			gradients += vec2(raw * raw, projected * projected);
 			mixed += vec2(raw * projected, d * d);
 		END_EACH
 	}
-	for (uint k = 0; k < p.change_segments; k++) {
+	for (uint k = s; k < p.change_segments; k += p.sequences) {
 		const uvec4 at = change_segments[k];
-		if (at.z != s)
-			continue;
 		FOR_EACH(i, at.x, at.x + at.y)
 			drifts.x += LOAD(change, i) * LOAD(change, i);
 		END_EACH
 	}
-	for (uint k = 0; k < p.decoded_segments; k++) {
+	for (uint k = s; k < p.decoded_segments; k += p.sequences) {
 		const uvec4 at = decoded_segments[k];
-		if (at.z != s)
-			continue;
 		FOR_EACH(i, at.x, at.x + at.y)
 			drifts.y += LOAD(decoded, i) * LOAD(decoded, i);
 		END_EACH

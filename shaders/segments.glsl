@@ -1,16 +1,13 @@
 // A table of segments {first, count, sequence, 0} of a flat tensor, declared by the kernel as
-// uvec4 segments[].
+// uvec4 segments[]. They ascend; with S sequences, segment k is of sequence k mod S.
 
-// The padding behind segment k, up to the next segment or the end; k == `count`: the padding
-// before all segments. {first, end}. Empty segments are nowhere.
+// The padding behind segment k, up to the next one or the end; k == `count`: the padding before
+// all segments. {first, end}
 uvec2 segment_gap(uint k, uint count, uint elements)
 {
-	if (k < count && segments[k].y == 0)
-		return uvec2(0);
-	const uint from = k < count ? segments[k].x + segments[k].y : 0;
-	uint end = elements;
-	for (uint j = 0; j < count; j++)
-		if (segments[j].y != 0 && segments[j].x >= from)
-			end = min(end, segments[j].x);
-	return uvec2(from, end);
+	if (count == 0)
+		return uvec2(0, elements);
+	if (k == count)
+		return uvec2(0, segments[0].x);
+	return uvec2(segments[k].x + segments[k].y, k + 1 < count ? segments[k + 1].x : elements);
 }

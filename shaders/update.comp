@@ -52,10 +52,8 @@ void main()
 		correct_v = one_minus_exp(float(step_number) * -0.00100050033358353350); // ln .999
 	}
 	float sum = 0;
-	for (uint k = 0; k < p.segments; k++) {
+	for (uint k = s; k < p.segments; k += p.sequences) {
 		const uvec4 at = segments[k];
-		if (at.z != s)
-			continue;
 		FOR_EACH(i, at.x, at.x + at.y)
 			float d = LOAD(old_delta, i);
 			if (MODE == 1) {
@@ -80,10 +78,8 @@ void main()
 	if (!(norm > budget))
 		return; // the whole workgroup
 	const float factor = budget / (norm + 1e-8);
-	for (uint k = 0; k < p.segments; k++) {
+	for (uint k = s; k < p.segments; k += p.sequences) {
 		const uvec4 at = segments[k];
-		if (at.z != s)
-			continue;
 		FOR_EACH(i, at.x, at.x + at.y)
 			delta[i] *= factor;
 		END_EACH

@@ -165,8 +165,7 @@ static void fill_segments(struct op_test *t, struct op_array *segments)
 	for (int64_t k = 0; k < t->n[LAYERS] * t->n[S]; k++) {
 		int64_t count = t->n[LENGTH] + k % t->n[S];
 		at += t->n[PAD];
-		/* listed from the last to the first: the order does not matter */
-		double *row = segments->in + 4 * (t->n[LAYERS] * t->n[S] - 1 - k);
+		double *row = segments->in + 4 * k;
 		row[0] = (double)at;
 		row[1] = (double)count;
 		row[2] = (double)(k % t->n[S]);
