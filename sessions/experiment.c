@@ -5,7 +5,7 @@
 
 #include "compute/base/mem.h"
 
-static double seconds(void)
+double experiment_seconds(void)
 {
 	struct timespec now;
 	clock_gettime(CLOCK_MONOTONIC, &now);
@@ -28,13 +28,7 @@ static enum status advance(struct recovery *recovery, const struct experiment_wa
 	return status;
 }
 
-enum status experiment_run(struct experiment *x, struct session *session, struct error *error)
-{
-	return experiment_run_watched(x, session, &(struct experiment_watch){0}, error);
-}
-
-enum status experiment_run_watched(struct experiment *x, struct session *session, const struct experiment_watch *watch,
-				   struct error *error)
+enum status experiment_prepare(struct experiment *x, struct session *session, struct error *error)
 {
 	*x = (struct experiment){.session = session};
 	if (!session->has_objective)
@@ -47,18 +41,34 @@ enum status experiment_run_watched(struct experiment *x, struct session *session
 		status = scene_run(&x->clamped, session, true, error);
 	if (status == STATUS_OK)
 		status = recovery_create(&x->recovery, session, &x->clamped, NULL, error);
-	if (status)
-		return status;
-	double start = seconds();
-	status = advance(x->recovery, watch, error);
-	x->wall_s = seconds() - start;
-	x->delta = mem_alloc((size_t)(recovery_rows(x->recovery) * session->model.arch.d), sizeof *x->delta);
-	if (status == STATUS_OK)
-		status = recovery_result(x->recovery, x->delta, &x->result_step, error);
+	return status;
+}
+
+enum status experiment_conclude(struct experiment *x, struct error *error)
+{
+	x->delta = mem_alloc((size_t)(recovery_rows(x->recovery) * x->session->model.arch.d), sizeof *x->delta);
+	enum status status = recovery_result(x->recovery, x->delta, &x->result_step, error);
 	if (status == STATUS_OK)
 		status = recovery_evaluate(x->recovery, x->delta, &x->final, error);
 	x->complete = status == STATUS_OK;
 	return status;
+}
+
+enum status experiment_run(struct experiment *x, struct session *session, struct error *error)
+{
+	return experiment_run_watched(x, session, &(struct experiment_watch){0}, error);
+}
+
+enum status experiment_run_watched(struct experiment *x, struct session *session, const struct experiment_watch *watch,
+				   struct error *error)
+{
+	enum status status = experiment_prepare(x, session, error);
+	if (status)
+		return status;
+	double start = experiment_seconds();
+	status = advance(x->recovery, watch, error);
+	x->wall_s = experiment_seconds() - start;
+	return status ? status : experiment_conclude(x, error);
 }
 
 void experiment_done(struct experiment *x)

@@ -34,7 +34,13 @@ struct experiment_watch {
 };
 enum status WARN_UNUSED experiment_run_watched(struct experiment *x, struct session *session,
 					       const struct experiment_watch *watch, struct error *error);
+/* The same in parts: everything before the first step; and, once the steps are made, the result
+ * and its state. The session has the same input in both; between them it may have others. */
+enum status WARN_UNUSED experiment_prepare(struct experiment *x, struct session *session, struct error *error);
+enum status WARN_UNUSED experiment_conclude(struct experiment *x, struct error *error);
 void experiment_done(struct experiment *x);
+/* Seconds of a clock that only goes forward, for wall_s. */
+double experiment_seconds(void);
 
 /* Writes the record to `path` (NULL: a fresh name under the XDG state folder) and sets
  * journal_path. `command` reproduces it. */

@@ -1,5 +1,5 @@
-/* Recovery steps a second, each beside the time in which a kernel that only reads moves
- * the weights of one step: the built-in model's IOI task, and a random model of
+/* Recovery steps a second, and prompts a second in a batch beside one by one; steps each beside the time in which a
+ * kernel that only reads moves the weights of one step: the built-in model's IOI task, and a random model of
  * gpt2-small's shape with an SAE of 24,576 features at block 4's resid_pre, 64 features
  * clamped, delta at the last position. */
 #include <stdio.h>
@@ -10,6 +10,7 @@
 
 #include "compute/base/mem.h"
 #include "sessions/attribute.h"
+#include "sessions/experiment_set.h"
 #include "sessions/recovery.h"
 #include "tests/read_floor.h"
 #include "tests/random_session.h"
@@ -114,6 +115,54 @@ static void random_model(enum dtype dtype, int64_t T, const char *name)
 	random_session_close(&session);
 }
 
+enum { SET = 24, SET_ROUNDS = 5 };
+
+static enum status add_wall(void *context, const struct prompt *prompt, struct experiment *x, enum status outcome,
+			    const struct error *problem, struct error *error)
+{
+	(void)prompt;
+	*(double *)context += x->wall_s;
+	if (outcome)
+		*error = *problem;
+	return outcome;
+}
+
+/* Seconds for all prompts, from text to result; *steps: of the optimisation alone. */
+static double measure_set(struct session *session, const struct prompt *const *prompts, int64_t batch, double *steps)
+{
+	struct error error;
+	struct experiment_set_options options = {
+		.prompts = prompts, .count = SET, .batch = batch, .on_result = add_wall, .context = steps};
+	double start = bench_now();
+	*steps = 0;
+	if (experiment_set_run(session, &options, &error))
+		bench_stop(&error);
+	return bench_now() - start;
+}
+
+/* The first 24 IOI prompts, 100 steps each, in one batch and one by one, in turns. */
+static void builtin_set(const struct opened *opened)
+{
+	struct session *session = opened->session;
+	const struct prompt *prompts[SET];
+	double whole[2][SET_ROUNDS], steps[2][SET_ROUNDS];
+	int n = 0;
+	for (int i = 0; i < opened->prompts.count && n < SET; i++)
+		if (strcmp(opened->prompts.items[i].task, "ioi") == 0)
+			prompts[n++] = &opened->prompts.items[i];
+	session->settings.steps = 100;
+	measure_set(session, prompts, 1, steps[0]); /* kernels are compiled */
+	measure_set(session, prompts, SET, steps[0]);
+	for (int i = 0; i < SET_ROUNDS; i++) {
+		whole[0][i] = measure_set(session, prompts, 1, &steps[0][i]);
+		whole[1][i] = measure_set(session, prompts, SET, &steps[1][i]);
+	}
+	double alone = bench_median(whole[0], SET_ROUNDS), together = bench_median(whole[1], SET_ROUNDS);
+	double alone_steps = bench_median(steps[0], SET_ROUNDS), together_steps = bench_median(steps[1], SET_ROUNDS);
+	printf("%-34s %8.1f prompts/s together, %6.1f one by one: %5.2fx (100 steps alone: %5.2fx)\n",
+	       "built-in ioi, 24 prompts", SET / together, SET / alone, alone / together, alone_steps / together_steps);
+}
+
 /* The built-in model's first IOI prompt, the top 16 features of its ranking clamped. */
 static void builtin_model(void)
 {
@@ -143,6 +192,7 @@ static void builtin_model(void)
 	double jacobian = measure("the same, jacobian, 8 probes", session);
 	printf("%-34s %8.2f x an encoder step\n", "", jacobian / encoder);
 	session->settings.project = PROJECT_ENCODER;
+	builtin_set(&opened);
 	clamp_first(session, 512);
 	measure("built-in ioi, encoder, 512 clamped", session);
 	options_close(&opened);
