@@ -13,8 +13,8 @@ static bool same_site(const struct cone_site *a, const struct cone_site *b)
 
 static bool joinable(const struct cone *cone)
 {
-	return cone->sequences == 1 && cone->gradients == 1 && cone->lowest >= 0 && !cone->probing && !cone->ignore_clamps &&
-	       !cone->scene->reference && cone->readout.has_terms;
+	return cone->sequences == 1 && cone->gradients == 1 && cone->lowest >= 0 && !cone->probing &&
+	       !cone->ignore_clamps && !cone->scene->reference && cone->readout.has_terms;
 }
 
 bool cone_joins(const struct cone *a, const struct cone *b)

@@ -1,28 +1,18 @@
 #include "sessions/export_report.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "compute/base/file.h"
 #include "compute/base/mem.h"
 #include "sessions/export.h"
+#include "sessions/statistics.h"
 
 const char export_limits[] = "This is a white-box diagnostic: it needs activations and gradients, and optimises a "
 			     "perturbation for each input. "
 			     "It shows that a recovery path exists for this clamp, dictionary and model; it is not a "
 			     "jailbreak that could be "
 			     "deployed, nor a proof that every intervention can be recovered.";
-
-void wilson_interval(int64_t hits, int64_t n, double *low, double *high)
-{
-	const double z = 1.959963984540054;
-	double p = (double)hits / (double)n, count = (double)n;
-	double middle = p + z * z / (2 * count);
-	double half = z * sqrt(p * (1 - p) / count + z * z / (4 * count * count));
-	*low = fmax(0, (middle - half) / (1 + z * z / count));
-	*high = fmin(1, (middle + half) / (1 + z * z / count));
-}
 
 /* Counts over all runs with both states (METHOD 3). */
 struct cells {

@@ -8,9 +8,6 @@
 void export_markdown(struct strbuf *out, const struct record_list *list, bool redact);
 void export_latex(struct strbuf *out, const struct record_list *list, bool redact);
 
-/* The 95% Wilson score interval of `hits` of `n` (n >= 1). */
-void wilson_interval(int64_t hits, int64_t n, double *low, double *high);
-
 /* What the program's results can't show (METHOD 13); one paragraph. */
 extern const char export_limits[];
 

@@ -15,6 +15,7 @@
 
 #include "compute/base/mem.h"
 #include "sessions/batch.h"
+#include "sessions/experiment_set.h"
 #include "tests/scratch.h"
 #include "tui/options.h"
 
@@ -368,12 +369,117 @@ static void test_cancel_and_fit(void **state)
 	close_setup();
 }
 
+/* ---- prompt sets ---- */
+
+enum { SET = 7 };
+
+struct set_result {
+	const char *ids[SET];
+	enum status outcomes[SET];
+	float *results[SET];
+	double objectives[SET];
+	int count, stop_after;
+};
+
+static enum status keep_result(void *context, const struct prompt *prompt, struct experiment *x, enum status outcome,
+			       const struct error *problem, struct error *error)
+{
+	struct set_result *r = context;
+	/* The session has the prompt's input, as a record needs it. */
+	if (outcome == STATUS_OK) {
+		assert_string_equal(x->session->prompt_id, prompt->id);
+		assert_int_equal(x->clamped.prompt, x->session->prompt.count);
+		size_t n = (size_t)(recovery_rows(x->recovery) * x->session->model.arch.d);
+		r->results[r->count] = mem_copy(x->delta, n * sizeof(float));
+		r->objectives[r->count] = x->final.objective;
+	} else {
+		assert_true(strlen(problem->text) > 0);
+	}
+	r->ids[r->count] = prompt->id;
+	r->outcomes[r->count++] = outcome;
+	return r->count == r->stop_after ? error_set(error, STATUS_FAILED, "enough") : STATUS_OK;
+}
+
+static void free_results(struct set_result *r)
+{
+	for (int i = 0; i < r->count; i++)
+		free(r->results[i]);
+}
+
+/* Tasks that go together and a probe that does not, in one list with a prompt that is too long: the
+ * same results in the same order, whatever the batch. */
+static void test_set(void **state)
+{
+	(void)state;
+	struct error error;
+	static const char *const ids[] = {"ioi-01", "probe-01", "ioi-02", "", "choice-01", "ioi-03", "probe-02"};
+	char *words = mem_alloc(4000, 1);
+	char *argv[] = {(char *)"test", (char *)"recover", (char *)"--quiet", (char *)"--clamp",
+			(char *)"1:3,40,77,512=set-active:-5"};
+	struct prompt too_long = {.id = (char *)"long",
+				  .task = (char *)"ioi",
+				  .text = words,
+				  .target = (char *)" Mary",
+				  .foil = (char *)" John"};
+	const struct prompt *prompts[SET];
+	struct set_result first = {0};
+	memset(words, 'q', 3999);
+	if (options_parse(&options, ARRAY_LEN(argv), argv, &error) ||
+	    options_open(&opened, &options, NEED_SAES | NEED_PROMPTS, &error))
+		fail_msg("%s", error.text);
+	opened.session->settings.steps = STEPS;
+	for (int i = 0; i < SET; i++) {
+		prompts[i] = *ids[i] ? prompt_set_find(&opened.prompts, ids[i]) : &too_long;
+		assert_non_null(prompts[i]);
+	}
+	static const int64_t batches[] = {1, 3, SET};
+	for (size_t b = 0; b < ARRAY_LEN(batches); b++) {
+		struct set_result r = {0};
+		struct experiment_set_options o = {
+			.prompts = prompts, .count = SET, .batch = batches[b], .on_result = keep_result, .context = &r};
+		if (experiment_set_run(opened.session, &o, &error))
+			fail_msg("%s", error.text);
+		assert_int_equal(r.count, SET);
+		for (int i = 0; i < SET; i++) {
+			assert_string_equal(r.ids[i], prompts[i]->id);
+			assert_int_equal(r.outcomes[i], i == 3 ? STATUS_INVALID : STATUS_OK);
+			if (i == 3 || b == 0)
+				continue;
+			compare_floats("the result", i, r.results[i], first.results[i],
+				       (size_t)opened.session->model.arch.d);
+			compare_doubles("the objective", i, &r.objectives[i], &first.objectives[i], 1);
+		}
+		if (b == 0)
+			first = r;
+		else
+			free_results(&r);
+	}
+	free_results(&first);
+	/* The callee can end it; an interrupt too, and then each prompt of the chunk is told of. */
+	struct set_result r = {.stop_after = 2};
+	struct experiment_set_options o = {
+		.prompts = prompts, .count = SET, .batch = 3, .on_result = keep_result, .context = &r};
+	assert_int_equal(experiment_set_run(opened.session, &o, &error), STATUS_FAILED);
+	assert_int_equal(r.count, 2);
+	free_results(&r);
+	r = (struct set_result){0};
+	opened.session->cancel = &cancel;
+	atomic_store(&cancel, true);
+	assert_int_equal(experiment_set_run(opened.session, &o, &error), STATUS_CANCELLED);
+	atomic_store(&cancel, false);
+	assert_int_equal(r.count, 1);
+	assert_int_equal(r.outcomes[0], STATUS_CANCELLED);
+	free(words);
+	options_close(&opened);
+}
+
 int main(void)
 {
-	struct CMUnitTest tests[ARRAY_LEN(setups) + 2];
+	struct CMUnitTest tests[ARRAY_LEN(setups) + 3];
 	for (size_t i = 0; i < ARRAY_LEN(setups); i++)
 		tests[i] = (struct CMUnitTest){setups[i].options, test_setup, NULL, NULL, (void *)&setups[i]};
 	tests[ARRAY_LEN(setups)] = (struct CMUnitTest)cmocka_unit_test(test_divergence);
 	tests[ARRAY_LEN(setups) + 1] = (struct CMUnitTest)cmocka_unit_test(test_cancel_and_fit);
+	tests[ARRAY_LEN(setups) + 2] = (struct CMUnitTest)cmocka_unit_test(test_set);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,6 +15,7 @@
 #include "models/npy.h"
 #include "sessions/export.h"
 #include "sessions/export_report.h"
+#include "sessions/statistics.h"
 #include "tests/scratch.h"
 
 /* What fontconfig keeps for itself is no leak of ours. */

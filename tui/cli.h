@@ -7,6 +7,7 @@
 
 #include "compute/base/error.h"
 #include "sessions/judge.h"
+#include "sessions/experiment.h"
 #include "sessions/recovery.h"
 #include "sessions/sae_fit.h"
 #include "tui/options.h"
@@ -78,6 +79,10 @@ enum status cli_compare(const struct cli *cli, struct error *error);
 enum status cli_demo(const struct cli *cli, struct error *error);
 /* cli_recover.c */
 enum status cli_recover(const struct cli *cli, struct error *error);
+/* cli_recover_set.c: recover without an input, over a prompt set */
+enum status cli_recover_set(const struct cli *cli, struct error *error);
+/* What --json prints of a recovery (CLI.md), the session having its input. */
+cJSON *cli_recovery_json(const struct experiment *x);
 /* {"objective","present","top"}; the history and the final state of a recovery. */
 cJSON *cli_state_json(const struct session *session, double J, bool present, const float *logits);
 cJSON *cli_history_json(const struct recovery *recovery);

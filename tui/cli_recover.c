@@ -78,10 +78,12 @@ cJSON *cli_final_json(const struct recovery_final *f)
 	return json;
 }
 
-static cJSON *result_json(const struct experiment *x)
+cJSON *cli_recovery_json(const struct experiment *x)
 {
 	const struct session *session = x->session;
 	cJSON *json = cJSON_CreateObject();
+	if (session->prompt_id)
+		journal_add_string(json, "prompt", session->prompt_id);
 	cJSON_AddItemToObject(json, "ids", cli_ids_json(session->prompt.ids, session->prompt.count));
 	cJSON_AddStringToObject(json, "objective", session->objective.text);
 	cJSON_AddItemToObject(json, "base", cli_state_json(session, x->base.J, x->base.present, x->base.logits));
@@ -183,6 +185,11 @@ enum status cli_recover(const struct cli *cli, struct error *error)
 		return asked ? asked : cli_refusal(cli, error);
 	if (o->suffix_token)
 		return error_set(error, STATUS_INVALID, "--suffix-token belongs to --suffix");
+	if (!o->text && !o->tokens && !o->prompt && (o->prompts || o->task))
+		return cli_recover_set(cli, error);
+	if (o->batch)
+		return error_set(error, STATUS_INVALID,
+				 "--batch belongs to a prompt set: --prompts FILE or --task TASK, and no input");
 	/* A place that can't be written to is said before the work, not behind it. Without the
 	 * user's folder for sessions the result is still worth having. */
 	enum status status = journal_check(o->out, error), written = STATUS_OK;
@@ -209,7 +216,7 @@ enum status cli_recover(const struct cli *cli, struct error *error)
 		status = save_state(&x, o->save_state, error);
 	if (status == STATUS_OK) {
 		if (o->json)
-			status = cli_print_json(result_json(&x), error);
+			status = cli_print_json(cli_recovery_json(&x), error);
 		else
 			print_text(&x);
 	}

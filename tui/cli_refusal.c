@@ -1,6 +1,5 @@
 /* rebound recover --stages 2 and --suffix N: a refused answer, for one input or for a whole
  * prompt set. */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 #include "sessions/journal.h"
 #include "sessions/suffix_baseline.h"
 #include "sessions/two_stage.h"
+#include "sessions/statistics.h"
 #include "tui/cli.h"
 
 /* ---- the method and its settings ---- */
@@ -301,16 +301,6 @@ static void count_one(struct rates *r, const struct refusal *t)
 	r->violation += refusal_final(t)->floor_violation_relative_l2;
 }
 
-/* Wilson's interval at 95% (METHOD 8). */
-static void wilson(int hits, int n, double *low, double *high)
-{
-	const double z = 1.959963984540054;
-	double p = (double)hits / n, d = 1 + z * z / n, middle = (p + z * z / (2 * n)) / d;
-	double half = z / d * sqrt(p * (1 - p) / n + z * z / (4.0 * n * n));
-	*low = fmax(0, middle - half);
-	*high = fmin(1, middle + half);
-}
-
 static void add_rate(cJSON *json, const char *name, int hits, int n)
 {
 	cJSON *rate = cJSON_AddObjectToObject(json, name);
@@ -319,7 +309,7 @@ static void add_rate(cJSON *json, const char *name, int hits, int n)
 	cJSON_AddNumberToObject(rate, "of", n);
 	if (n == 0)
 		return;
-	wilson(hits, n, &low, &high);
+	wilson_interval(hits, n, &low, &high);
 	cJSON_AddNumberToObject(rate, "rate", (double)hits / n);
 	cJSON_AddNumberToObject(rate, "low", low);
 	cJSON_AddNumberToObject(rate, "high", high);
@@ -328,7 +318,7 @@ static void add_rate(cJSON *json, const char *name, int hits, int n)
 static void print_rate(const char *name, int hits, int n)
 {
 	double low, high;
-	wilson(hits, n, &low, &high);
+	wilson_interval(hits, n, &low, &high);
 	printf("%-19s %d of %d  (%.1f%%, 95%% interval %.1f%% to %.1f%%)\n", name, hits, n, 100.0 * hits / n, 100 * low,
 	       100 * high);
 }

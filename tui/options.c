@@ -66,7 +66,7 @@ static const struct {
 	{"grad-recon", VALUE, AT(grad_recon), "FILE"},
 	{"grad-features", VALUE, AT(grad_features), "FILE"},
 	{"tokenizer", VALUE, AT(tokenizer), "DIR"},
-	{"batch", VALUE, AT(batch), "FILE|-"},
+	{"batch", VALUE, AT(batch), "FILE|-|N"},
 	{"clamp-top", VALUE, AT(clamp_top), "K:MODE"},
 	{"no-hints", FLAG, AT(no_hints), NULL},
 	{"judge", FLAG, AT(judge), NULL},

@@ -27,7 +27,7 @@ _rebound_options() {
 			--steps --lr --budget --ridge --lambda-act --lambda-decode --lambda-delta --act-loss
 			--probes --drift-probe --probes-file --corrections --correction-lr --checkpoint --drift-threshold --rows-alike
 			--answer-token-limit --answer-prefix-token-limit --answer-prefix-token-weight
-			--out --save-delta --save-state --stages --anchor --suffix --suffix-token --target --max-new --judge-lists $common"
+			--out --task --batch --save-delta --save-state --stages --anchor --suffix --suffix-token --target --max-new --judge-lists $common"
 		;;
 	radius)
 		echo "$(_rebound_options recover) --tolerance --trials"
