@@ -1,7 +1,8 @@
-/* Recovery steps a second, and prompts a second in a batch beside one by one; steps each beside the time in which a
- * kernel that only reads moves the weights of one step: the built-in model's IOI task, and a random model of
- * gpt2-small's shape with an SAE of 24,576 features at block 4's resid_pre, 64 features
- * clamped, delta at the last position. */
+/* Recovery steps a second, and 24 prompts in a batch beside one by one (as `recover` takes a prompt, in the kernels for
+ * one row), as a ratio of the same run; steps each beside
+ * the time in which a kernel that only reads moves the weights of one step: the built-in model's IOI task, and a random
+ * model of gpt2-small's shape with an SAE of 24,576 features at block 4's resid_pre, 64 features clamped, delta at the
+ * last position. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 
 #include "compute/base/mem.h"
 #include "sessions/attribute.h"
+#include "sessions/batch.h"
 #include "sessions/experiment_set.h"
 #include "sessions/recovery.h"
 #include "tests/read_floor.h"
@@ -71,6 +73,59 @@ static double measure(const char *name, struct session *session)
 	return time;
 }
 
+enum { SET = 24, SET_ROUNDS = 5 };
+
+/* Steps of 24 recoveries in one batch beside the same steps one by one, in turns; prompts of 12 to
+ * 16 made-up tokens. */
+static void measure_steps_of_set(const char *name, struct session *session)
+{
+	struct error error;
+	enum { TURNS = 3, STEPS = 4 };
+	struct scene scenes[SET];
+	struct recovery *joined[SET], *alone[SET];
+	struct batch *batch;
+	double together[TURNS], apart[TURNS];
+	const char *objective = "logit_diff:318,290";
+	session->settings.steps = TURNS * STEPS + STEPS;
+	for (int i = 0; i < SET; i++) {
+		int32_t ids[16];
+		for (int t = 0; t < 16; t++)
+			ids[t] = (int32_t)((t * 97 + i * 1001) % session->model.arch.vocab);
+		if (session_set_tokens(session, ids, 12 + (size_t)i % 5, &error) ||
+		    session_set_objective(session, &objective, 1, &error) ||
+		    scene_run(&scenes[i], session, true, &error) ||
+		    recovery_create(&alone[i], session, &scenes[i], NULL, &error))
+			bench_stop(&error);
+		session->settings.rows_alike = true;
+		if (recovery_create(&joined[i], session, &scenes[i], NULL, &error))
+			bench_stop(&error);
+		session->settings.rows_alike = false;
+	}
+	if (batch_create(&batch, joined, SET, &error) || batch_advance(batch, STEPS, &error))
+		bench_stop(&error);
+	for (int turn = 0; turn < TURNS; turn++) {
+		double start = bench_now();
+		if (batch_advance(batch, STEPS, &error))
+			bench_stop(&error);
+		together[turn] = bench_now() - start;
+		start = bench_now();
+		for (int i = 0; i < SET; i++)
+			if (recovery_advance(alone[i], STEPS, &error))
+				bench_stop(&error);
+		apart[turn] = bench_now() - start;
+	}
+	double all = bench_median(together, TURNS) / STEPS, one = bench_median(apart, TURNS) / STEPS / SET;
+	printf("%-34s %8.2f ms a step together, %.2f ms one: %5.2fx the prompts a second\n", name, all * 1e3, one * 1e3,
+	       SET * one / all);
+	fflush(stdout);
+	batch_destroy(&batch);
+	for (int i = 0; i < SET; i++) {
+		recovery_destroy(&joined[i]);
+		recovery_destroy(&alone[i]);
+		scene_done(&scenes[i]);
+	}
+}
+
 static void clamp_first(struct session *session, int64_t count)
 {
 	struct error error;
@@ -112,10 +167,10 @@ static void random_model(enum dtype dtype, int64_t T, const char *name)
 	free(ids);
 	clamp_first(session, 64);
 	measure(name, session);
+	if (T == 16 && dtype == DTYPE_F32)
+		measure_steps_of_set("the same, 24 prompts", session);
 	random_session_close(&session);
 }
-
-enum { SET = 24, SET_ROUNDS = 5 };
 
 static enum status add_wall(void *context, const struct prompt *prompt, struct experiment *x, enum status outcome,
 			    const struct error *problem, struct error *error)
@@ -128,11 +183,33 @@ static enum status add_wall(void *context, const struct prompt *prompt, struct e
 }
 
 /* Seconds for all prompts, from text to result; *steps: of the optimisation alone. */
-static double measure_set(struct session *session, const struct prompt *const *prompts, int64_t batch, double *steps)
+static double measure_alone(struct session *session, const struct prompt *const *prompts, double *steps)
+{
+	struct error error;
+	double start = bench_now();
+	*steps = 0;
+	for (int i = 0; i < SET; i++) {
+		struct experiment x;
+		char *specs[8];
+		int n = prompt_objectives(prompts[i], specs, 8);
+		if (session_set_text(session, prompts[i]->text, strlen(prompts[i]->text), false, false, false,
+				     &error) ||
+		    session_set_objective(session, (const char *const *)specs, 1, &error) ||
+		    experiment_run(&x, session, &error))
+			bench_stop(&error);
+		*steps += x.wall_s;
+		experiment_done(&x);
+		while (n > 0)
+			free(specs[--n]);
+	}
+	return bench_now() - start;
+}
+
+static double measure_set(struct session *session, const struct prompt *const *prompts, double *steps)
 {
 	struct error error;
 	struct experiment_set_options options = {
-		.prompts = prompts, .count = SET, .batch = batch, .on_result = add_wall, .context = steps};
+		.prompts = prompts, .count = SET, .batch = SET, .on_result = add_wall, .context = steps};
 	double start = bench_now();
 	*steps = 0;
 	if (experiment_set_run(session, &options, &error))
@@ -144,18 +221,20 @@ static double measure_set(struct session *session, const struct prompt *const *p
 static void builtin_set(const struct opened *opened)
 {
 	struct session *session = opened->session;
-	const struct prompt *prompts[SET];
+	const struct prompt *prompts[SET] = {0};
 	double whole[2][SET_ROUNDS], steps[2][SET_ROUNDS];
 	int n = 0;
 	for (int i = 0; i < opened->prompts.count && n < SET; i++)
 		if (strcmp(opened->prompts.items[i].task, "ioi") == 0)
 			prompts[n++] = &opened->prompts.items[i];
+	if (n < SET)
+		fatal("the built-in prompts have %d of the task ioi", n);
 	session->settings.steps = 100;
-	measure_set(session, prompts, 1, steps[0]); /* kernels are compiled */
-	measure_set(session, prompts, SET, steps[0]);
+	measure_alone(session, prompts, steps[0]); /* kernels are compiled */
+	measure_set(session, prompts, steps[0]);
 	for (int i = 0; i < SET_ROUNDS; i++) {
-		whole[0][i] = measure_set(session, prompts, 1, &steps[0][i]);
-		whole[1][i] = measure_set(session, prompts, SET, &steps[1][i]);
+		whole[0][i] = measure_alone(session, prompts, &steps[0][i]);
+		whole[1][i] = measure_set(session, prompts, &steps[1][i]);
 	}
 	double alone = bench_median(whole[0], SET_ROUNDS), together = bench_median(whole[1], SET_ROUNDS);
 	double alone_steps = bench_median(steps[0], SET_ROUNDS), together_steps = bench_median(steps[1], SET_ROUNDS);
