@@ -182,11 +182,13 @@ $(fuzz_programs): %: %.o $(BUILD)/librebound.a $(BUILD)/link.flags
 # ---------------------------------------------------------------- shaders
 
 # $(BUILD)/shaders.mk gives each kernel its source and its flags and calls this; glslc lists the
-# headers that the source includes, and any warning stops the build.
+# headers that the source includes, and any warning stops the build. Each header is a target without a rule as
+# well, so that one that is gone makes its includers again (what -MP does elsewhere).
 define compile_shader
 @mkdir -p $(@D)
 $(call say,GLSLC,$(basename $(@F)))
 $(Q)glslc $(glslc_flags) -MD -MF $(@:.inc=.d) -MT $@ $(shader_flags) -o $@ $<
+$(Q)headers=$$(sed 's/^[^:]*: [^ ]* *//' $(@:.inc=.d)); [ -z "$$headers" ] || echo "$$headers:" >>$(@:.inc=.d)
 endef
 glslc_flags = -fshader-stage=compute --target-env=vulkan1.1 -O -Werror -mfmt=num -Ishaders
 
