@@ -7,11 +7,7 @@
 
 #include <cmocka.h>
 
-static void expect_ok(enum status status, const struct error *error)
-{
-	if (status)
-		fail_msg("%d: %s", (int)status, error->text);
-}
+#include "tests/expect.h"
 
 struct session *builtin_session_open(void)
 {

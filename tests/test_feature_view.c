@@ -21,13 +21,8 @@
 #include "sessions/hooked_sae.h"
 #include "sessions/labels.h"
 #include "sessions/scene.h"
+#include "tests/expect.h"
 #include "tests/scratch.h"
-
-static void expect_ok(enum status status, const struct error *error)
-{
-	if (status)
-		fail_msg("%d: %s", (int)status, error->text);
-}
 
 static struct session *open_session(void)
 {

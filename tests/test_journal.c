@@ -18,6 +18,7 @@
 #include "compute/base/mem.h"
 #include "sessions/journal.h"
 #include "sessions/record_files.h"
+#include "tests/expect.h"
 #include "tests/scratch.h"
 
 static cJSON *numbered(const char *name, int n)
@@ -43,12 +44,6 @@ static void expect_text(const char *path, const char *expected)
 	char *text = read_text(path);
 	assert_string_equal(text, expected);
 	free(text);
-}
-
-static void expect_ok(enum status status, const struct error *error)
-{
-	if (status)
-		fail_msg("%d: %s", (int)status, error->text);
 }
 
 static void test_append_only(void **state)

@@ -10,13 +10,8 @@
 #include <cmocka.h>
 
 #include "sessions/radius.h"
+#include "tests/expect.h"
 #include "tests/scratch.h"
-
-static void expect_ok(enum status status, const struct error *error)
-{
-	if (status)
-		fail_msg("%d: %s", (int)status, error->text);
-}
 
 static struct session *open_session(const char *objective)
 {

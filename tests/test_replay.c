@@ -13,13 +13,8 @@
 #include "sessions/experiment.h"
 #include "sessions/record_write.h"
 #include "sessions/replay.h"
+#include "tests/expect.h"
 #include "tests/scratch.h"
-
-static void expect_ok(enum status status, const struct error *error)
-{
-	if (status)
-		fail_msg("%d: %s", (int)status, error->text);
-}
 
 static struct session *open_session(const char *order)
 {

@@ -14,6 +14,7 @@
 #include "sessions/encode.h"
 #include "sessions/probe.h"
 #include "sessions/select.h"
+#include "tests/expect.h"
 #include "tests/scratch.h"
 
 enum { F = 1024 };
@@ -21,12 +22,6 @@ enum { F = 1024 };
 static struct session *session;
 static struct prompt_set prompts;
 static const struct prompt *first[3], *second[2];
-
-static void expect_ok(enum status status, const struct error *error)
-{
-	if (status)
-		fail_msg("%d: %s", (int)status, error->text);
-}
 
 static int set_up(void **state)
 {

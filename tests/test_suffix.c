@@ -15,13 +15,8 @@
 #include "models/sae_reference.h"
 #include "sessions/suffix.h"
 #include "sessions/suffix_baseline.h"
+#include "tests/expect.h"
 #include "tests/tiny_model.h"
-
-static void expect_ok(enum status status, const struct error *error)
-{
-	if (status)
-		fail_msg("%d: %s", (int)status, error->text);
-}
 
 static void set(struct session *session, const char *name, const char *value)
 {

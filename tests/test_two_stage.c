@@ -14,13 +14,8 @@
 #include "sessions/replay.h"
 #include "sessions/two_stage.h"
 #include "tests/builtin_session.h"
+#include "tests/expect.h"
 #include "tests/scratch.h"
-
-static void expect_ok(enum status status, const struct error *error)
-{
-	if (status)
-		fail_msg("%d: %s", (int)status, error->text);
-}
 
 static void set(struct session *session, const char *name, const char *value)
 {

@@ -283,8 +283,7 @@ bool feature_view_action(struct workbench *wb, enum action action)
 	case ACTION_ZOOM:
 		return true;
 	default:
-		if ((action >= ACTION_PANE_1 && action <= ACTION_PANE_STRIP) || action == ACTION_NEXT_PANE ||
-		    action == ACTION_PREVIOUS_PANE)
+		if (page_left_by(action))
 			close_view(wb);
 		return false;
 	}

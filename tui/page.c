@@ -33,6 +33,12 @@ bool page_action(struct page *page, enum action action)
 	}
 }
 
+bool page_left_by(enum action action)
+{
+	return (action >= ACTION_PANE_1 && action <= ACTION_PANE_STRIP) || action == ACTION_NEXT_PANE ||
+	       action == ACTION_PREVIOUS_PANE;
+}
+
 struct canvas page_body(const struct canvas *c)
 {
 	return canvas_part(c, (struct rect){1, 0, c->rows - 1, c->cols - 1});

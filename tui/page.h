@@ -15,6 +15,8 @@ struct page {
 void page_scroll(struct page *page, int by);
 /* ACTION_UP, DOWN, PAGE_UP, PAGE_DOWN, FIRST, LAST; false for any other. */
 bool page_action(struct page *page, enum action action);
+/* Does the action go to one of the panes under the page? Then the page is to be closed first. */
+bool page_left_by(enum action action);
 
 /* Where drawing begins: the part of c under its first row and left of the scroll bar. The first row of the page
  * belongs at -page->top of it. */
