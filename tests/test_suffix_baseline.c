@@ -43,14 +43,30 @@ static void count_steps(void *context, const struct recovery *recovery)
 
 static const char *const refusals[] = {"No, I will not", "My lips are sealed"};
 
-static void begin(struct refusal_options *options, struct suffix_options *suffix, struct judge_lists **lists)
+/* What a baseline runs on: six steps on the built-in model. */
+struct fixture {
+	struct session *session;
+	struct judge_lists *lists;
+	struct refusal_options options;
+	struct suffix_options suffix;
+};
+
+static void begin(struct fixture *f)
 {
 	struct error error = {0};
-	expect_ok(judge_lists_load(lists, NULL, &error), &error);
-	*options = (struct refusal_options){
-		.max_new = 6, .target = "You can see", .refusals = refusals, .refusal_count = 2, .judges = *lists};
-	suffix_options_init(suffix);
-	expect_ok(settings_set(&suffix->settings, "steps", "6", &error), &error);
+	f->session = builtin_session_open();
+	expect_ok(judge_lists_load(&f->lists, NULL, &error), &error);
+	f->options = (struct refusal_options){
+		.max_new = 6, .target = "You can see", .refusals = refusals, .refusal_count = 2, .judges = f->lists};
+	suffix_options_init(&f->suffix);
+	expect_ok(settings_set(&f->suffix.settings, "steps", "6", &error), &error);
+}
+
+static void end(struct fixture *f)
+{
+	suffix_options_done(&f->suffix);
+	judge_lists_destroy(&f->lists);
+	session_close(&f->session);
 }
 
 static void check_replay(const char *path)
@@ -110,21 +126,19 @@ static void test_baseline(void **state)
 {
 	(void)state;
 	struct error error = {0};
-	struct session *session = builtin_session_open();
-	struct judge_lists *lists;
-	struct refusal_options options;
-	struct suffix_options suffix;
+	struct fixture f;
 	struct refusal t;
 	int64_t seen = 0;
-	begin(&options, &suffix, &lists);
-	assert_int_equal(suffix.tokens, 16);
+	begin(&f);
+	struct session *session = f.session;
+	assert_int_equal(f.suffix.tokens, 16);
 	char *path = scratch_path("suffix/baseline.jsonl");
-	expect_ok(experiment_open_journal(&options.journal, session, path, "rebound recover --suffix 16", &error),
+	expect_ok(experiment_open_journal(&f.options.journal, session, path, "rebound recover --suffix 16", &error),
 		  &error);
-	options.on_steps = count_steps;
-	options.context = &seen;
-	expect_ok(suffix_baseline_run(&t, session, &options, &suffix, &error), &error);
-	expect_ok(journal_close(&options.journal, &error), &error);
+	f.options.on_steps = count_steps;
+	f.options.context = &seen;
+	expect_ok(suffix_baseline_run(&t, session, &f.options, &f.suffix, &error), &error);
+	expect_ok(journal_close(&f.options.journal, &error), &error);
 	assert_int_equal(seen, 6);
 	/* The prompt is as it was, and the rows are the suffix's. */
 	assert_int_equal(session->prompt.count, BUILTIN_WORDS);
@@ -154,17 +168,15 @@ static void test_baseline(void **state)
 	check_exports(path);
 
 	/* No valid flip: two texts, and no suffix is trained. */
-	options.journal = NULL;
-	options.on_steps = NULL;
-	options.only_valid = true;
-	expect_ok(suffix_baseline_run(&t, session, &options, &suffix, &error), &error);
+	f.options.journal = NULL;
+	f.options.on_steps = NULL;
+	f.options.only_valid = true;
+	expect_ok(suffix_baseline_run(&t, session, &f.options, &f.suffix, &error), &error);
 	assert_false(t.valid_flip);
 	assert_non_null(t.texts[REFUSAL_CLAMPED]);
 	assert_int_equal(t.stage_count, 0);
 	refusal_done(&t);
-	suffix_options_done(&suffix);
-	judge_lists_destroy(&lists);
-	session_close(&session);
+	end(&f);
 	free(path);
 }
 
@@ -179,24 +191,20 @@ static void test_interrupt(void **state)
 {
 	(void)state;
 	struct error error = {0};
-	struct session *session = builtin_session_open();
-	struct judge_lists *lists;
-	struct refusal_options options;
-	struct suffix_options suffix;
+	struct fixture f;
 	struct refusal t;
 	atomic_bool cancel = false;
-	begin(&options, &suffix, &lists);
+	begin(&f);
+	struct session *session = f.session;
 	session->cancel = &cancel;
-	options.on_steps = interrupt;
-	options.context = &cancel;
-	assert_int_equal(suffix_baseline_run(&t, session, &options, &suffix, &error), STATUS_CANCELLED);
+	f.options.on_steps = interrupt;
+	f.options.context = &cancel;
+	assert_int_equal(suffix_baseline_run(&t, session, &f.options, &f.suffix, &error), STATUS_CANCELLED);
 	assert_int_equal(recovery_steps(t.stages[0].recovery), 4);
 	assert_int_equal(session->prompt.count, BUILTIN_WORDS);
 	assert_false(t.complete);
 	refusal_done(&t);
-	suffix_options_done(&suffix);
-	judge_lists_destroy(&lists);
-	session_close(&session);
+	end(&f);
 }
 
 /* What can't be: each one sentence, and the session is as it was. */
@@ -204,11 +212,9 @@ static void test_refusals(void **state)
 {
 	(void)state;
 	struct error error = {0};
-	struct session *session = builtin_session_open();
-	struct judge_lists *lists;
-	struct refusal_options options;
-	struct suffix_options suffix;
-	begin(&options, &suffix, &lists);
+	struct fixture f;
+	begin(&f);
+	struct session *session = f.session;
 	static const struct {
 		int64_t tokens;
 		const char *placeholder, *setting, *value, *says;
@@ -224,13 +230,13 @@ static void test_refusals(void **state)
 	};
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct refusal t;
-		suffix_options_done(&suffix);
-		suffix_options_init(&suffix);
-		suffix.tokens = cases[i].tokens;
-		suffix.placeholder = cases[i].placeholder;
+		suffix_options_done(&f.suffix);
+		suffix_options_init(&f.suffix);
+		f.suffix.tokens = cases[i].tokens;
+		f.suffix.placeholder = cases[i].placeholder;
 		if (cases[i].setting)
-			expect_ok(settings_set(&suffix.settings, cases[i].setting, cases[i].value, &error), &error);
-		assert_int_equal(suffix_baseline_run(&t, session, &options, &suffix, &error), STATUS_INVALID);
+			expect_ok(settings_set(&f.suffix.settings, cases[i].setting, cases[i].value, &error), &error);
+		assert_int_equal(suffix_baseline_run(&t, session, &f.options, &f.suffix, &error), STATUS_INVALID);
 		assert_true(scratch_says(error.text, cases[i].says));
 		assert_int_equal(session->prompt.count, BUILTIN_WORDS);
 		refusal_done(&t);
@@ -263,9 +269,7 @@ static void test_refusals(void **state)
 	assert_int_equal(recovery_create(&recovery, session, &scene, NULL, &error), STATUS_INVALID);
 	assert_true(scratch_says(error.text, "clamp"));
 	scene_done(&scene);
-	suffix_options_done(&suffix);
-	judge_lists_destroy(&lists);
-	session_close(&session);
+	end(&f);
 }
 
 int main(void)
