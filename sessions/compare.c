@@ -94,24 +94,50 @@ static double dot(const float *a, const float *b, int64_t n)
 }
 
 struct angle {
-	double dot, norm[2];
+	double dot, size[2]; /* size: squared norms */
+	double apart;	     /* squared norm of the difference */
 };
 
-/* Of two perturbations, [rows, d] each. */
+static double squared_distance(const float *a, const float *b, int64_t n)
+{
+	double sum = 0;
+	for (int64_t i = 0; i < n; i++)
+		sum += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+	return sum;
+}
+
+/* Of two perturbations, [rows, d] each. A row that the other lacks counts as zeros there. Row by
+ * row, so that equal perturbations are at a distance of 0 and a cosine of 1, not nearly. */
 static struct angle angle_of(const struct comparison *c, const int64_t *to, const float *a, const float *b)
 {
-	int64_t d = c->run[0]->d;
-	struct angle angle = {
-		.norm = {sqrt(dot(a, a, c->run[0]->row_count * d)), sqrt(dot(b, b, c->run[1]->row_count * d))}};
-	for (int64_t i = 0; i < c->run[0]->row_count; i++)
-		if (to[i] >= 0)
-			angle.dot += dot(a + i * d, b + to[i] * d, d);
+	int64_t d = c->run[0]->d, rows[2] = {c->run[0]->row_count, c->run[1]->row_count};
+	bool *met = mem_alloc((size_t)rows[1], sizeof *met);
+	struct angle angle = {0};
+	for (int64_t i = 0; i < rows[0]; i++) {
+		const float *row = a + i * d;
+		double size = dot(row, row, d);
+		angle.size[0] += size;
+		if (to[i] < 0) {
+			angle.apart += size;
+			continue;
+		}
+		met[to[i]] = true;
+		angle.dot += dot(row, b + to[i] * d, d);
+		angle.apart += squared_distance(row, b + to[i] * d, d);
+	}
+	for (int64_t i = 0; i < rows[1]; i++) {
+		double size = dot(b + i * d, b + i * d, d);
+		angle.size[1] += size;
+		if (!met[i])
+			angle.apart += size;
+	}
+	free(met);
 	return angle;
 }
 
 static double cosine_of(const struct angle *angle)
 {
-	double size = angle->norm[0] * angle->norm[1];
+	double size = sqrt(angle->size[0] * angle->size[1]);
 	return size > 0 ? fmax(-1, fmin(1, angle->dot / size)) : NAN;
 }
 
@@ -166,9 +192,10 @@ static void find_angle(struct comparison *c)
 			c->angle_reason = mem_strdup(error.text);
 	if (!c->angle_reason) {
 		struct angle angle = angle_of(c, to, result[0], result[1]);
-		memcpy(c->norm, angle.norm, sizeof c->norm);
+		for (int i = 0; i < 2; i++)
+			c->norm[i] = sqrt(angle.size[i]);
 		c->cosine = cosine_of(&angle);
-		c->distance = sqrt(fmax(0, c->norm[0] * c->norm[0] + c->norm[1] * c->norm[1] - 2 * angle.dot));
+		c->distance = sqrt(angle.apart);
 		c->has_angle = c->rows > 0 && isfinite(c->cosine) && isfinite(c->distance);
 		if (c->rows == 0)
 			c->angle_reason = mem_strdup("they perturb other layers or positions");

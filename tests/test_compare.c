@@ -145,6 +145,22 @@ static void expect_near(double found, double expected)
 		fail_msg("%.12g, expected %.12g", found, expected);
 }
 
+/* Equal perturbations are no rounding error apart, whatever their numbers. */
+static void test_equal_perturbations(void **state)
+{
+	(void)state;
+	for (int i = 1; i <= 20; i++) {
+		struct sample a = plain, b;
+		a.result[0] = 7.3f / (float)i;
+		a.result[1] = 0.1f * (float)i;
+		b = a;
+		b.name = "other";
+		const struct comparison *c = compare(&a, &b);
+		assert_true(c->has_angle && c->cosine == 1 && c->distance == 0);
+		comparison_release(&c);
+	}
+}
+
 static void test_same(void **state)
 {
 	(void)state;
@@ -360,8 +376,10 @@ static void test_partial(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_same),   cmocka_unit_test(test_settings), cmocka_unit_test(test_prompts),
-		cmocka_unit_test(test_unlike), cmocka_unit_test(test_partial),	cmocka_unit_test(test_suffix),
+		cmocka_unit_test(test_same),	 cmocka_unit_test(test_equal_perturbations),
+		cmocka_unit_test(test_settings), cmocka_unit_test(test_prompts),
+		cmocka_unit_test(test_unlike),	 cmocka_unit_test(test_partial),
+		cmocka_unit_test(test_suffix),
 	};
 	return cmocka_run_group_tests_name("compare", tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* The features of one SAE at the selected token: bars, clamps, movement. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tui/format.h"
@@ -27,7 +28,7 @@ static void title(const struct workbench *wb, struct strbuf *out)
 }
 
 /* "set -5" -> "-5", "set-active -5" -> "-5a", "ablate" -> "0", "scale 3" -> "×3",
- * "floor 2" -> "≥2" written ">2". */
+ * "floor 2" -> "≥2" written ">2"; three significant digits, for the column is narrow. */
 static void short_clamp(char out[16], const char *clamp)
 {
 	char mode[24] = "", value[24] = "";
@@ -36,7 +37,9 @@ static void short_clamp(char out[16], const char *clamp)
 	const char *behind = strstr(mode, "-active") ? "a" : "";
 	if (strcmp(mode, "ablate") == 0)
 		snprintf(value, sizeof value, "0");
-	snprintf(out, 16, "%s%.8s%s", before, value, behind);
+	double number = strtod(value, NULL);
+	snprintf(value, sizeof value, fabs(number) < 1000 ? "%.3g" : "%.0f", number);
+	snprintf(out, 16, "%s%.6s%s", before, value, behind);
 }
 
 /* What the bars show, and its largest size in the rows. */
