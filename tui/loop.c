@@ -2,7 +2,11 @@
 
 #include <time.h>
 
-enum { FRAME_MS = 33 };
+enum {
+	FRAME_MS = 33,
+	ANSWER_FRAME_MS = 8, /* while news is likely the answer to a key */
+	ANSWER_MS = 200,     /* how long after a key that is */
+};
 
 int64_t loop_now_ms(void)
 {
@@ -50,13 +54,15 @@ void loop_run(const struct loop_client *client)
 	struct screen screen;
 	screen_init(&screen, term_rows(), term_cols(), term_is_ascii());
 	int64_t next_frame = 0;
+	int64_t last_event = -ANSWER_MS;
 	bool now = true, stale = false; /* draw at once; draw when a frame is due */
 	while (!client->finished(client->context)) {
 		if (now || (stale && loop_now_ms() >= next_frame)) {
 			screen_clear(&screen);
 			client->draw(client->context, &screen);
 			term_present(&screen);
-			next_frame = loop_now_ms() + FRAME_MS;
+			int64_t drawn = loop_now_ms();
+			next_frame = drawn + (drawn - last_event < ANSWER_MS ? ANSWER_FRAME_MS : FRAME_MS);
 			stale = false;
 		}
 		int64_t slept = loop_now_ms();
@@ -68,6 +74,8 @@ void loop_run(const struct loop_client *client)
 		if (timeout >= 0 && loop_now_ms() - slept >= timeout)
 			stale = true; /* the spinner turns */
 		now = read_events(client, &screen);
+		if (now)
+			last_event = loop_now_ms();
 	}
 	screen_done(&screen);
 }

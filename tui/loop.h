@@ -2,7 +2,8 @@
  *
  * It sleeps in poll() on the keyboard, the signals and the worker's wake pipe.
  * What a key changed is drawn at once; what the worker changed at most 30 times a
- * second. The client's functions must not block.
+ * second, and shortly after a key more often, so that its answer isn't kept
+ * waiting. The client's functions must not block.
  */
 #ifndef REBOUND_TUI_LOOP_H
 #define REBOUND_TUI_LOOP_H
