@@ -24,6 +24,7 @@ VkDescriptorType vulkan_descriptor_type(enum binding_form form)
 	switch (form) {
 	case BINDING_STORAGE:
 		return VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
+	case BINDING_IMAGE_R32F:
 	case BINDING_IMAGE_RGBA32F:
 	case BINDING_IMAGE_RGBA32UI:
 		return VK_DESCRIPTOR_TYPE_STORAGE_TEXEL_BUFFER;

@@ -91,8 +91,8 @@ static bool fits_texels(struct recorder *rec, struct tensor w, struct tensor x)
 	const struct device_info *info = device_get_info(recorder_device(rec));
 	int64_t per_texel = 16 / (int64_t)dtype_size(w.dtype);
 	uint32_t w_shift, x_shift;
-	ops_read_shifted(info, w, BINDING_TEXEL_RGBA32F, &w_shift);
-	ops_read_shifted(info, x, BINDING_TEXEL_RGBA32F, &x_shift);
+	ops_read_shifted(info, w, BINDING_IMAGE_RGBA32F, &w_shift);
+	ops_read_shifted(info, x, BINDING_IMAGE_RGBA32F, &x_shift);
 	return ops_narrow(rec) && w.cols % per_texel == 0 && w_shift % (uint32_t)per_texel == 0 && x_shift == 0 &&
 	       tensor_count(w) / (uint64_t)per_texel + 64 <= info->max_texel_elements &&
 	       tensor_count(x) / 4 <= info->max_texel_elements;
@@ -134,7 +134,7 @@ void op_linear_gather(struct recorder *rec, struct tensor y, struct tensor x, st
 	check_gather("op_linear_gather", y, x, w, ids);
 	if (fits_texels(rec, w, x)) {
 		ops_check_turns(rec, "op_linear_gather", ops_div_up(w.cols, 4 * NARROW_LANES));
-		record_gather_narrow(rec, kernels, y, x, BINDING_TEXEL_RGBA32F, w, ids, ids.cols);
+		record_gather_narrow(rec, kernels, y, x, BINDING_IMAGE_RGBA32F, w, ids, ids.cols);
 		return;
 	}
 	ops_check_turns(rec, "op_linear_gather", ops_div_up(w.cols, LANES) + 6);
@@ -148,7 +148,7 @@ void op_linear_gather_back(struct recorder *rec, struct tensor dx, struct tensor
 	if (fits_texels(rec, w, dx)) {
 		int64_t per_texel = 16 / (int64_t)dtype_size(w.dtype);
 		ops_check_turns(rec, "op_linear_gather_back", ids.cols);
-		record_gather_narrow(rec, kernels, dx, dy, BINDING_TEXEL_R32F, w, ids,
+		record_gather_narrow(rec, kernels, dx, dy, BINDING_IMAGE_R32F, w, ids,
 				     ops_div_up(w.cols, per_texel * NARROW_LANES));
 		return;
 	}

@@ -169,7 +169,7 @@ static int64_t inner_that_fits(const struct job *job)
 static bool starts_at_texel(const struct device_info *info, struct tensor t)
 {
 	uint32_t shift;
-	ops_read_shifted(info, t, BINDING_TEXEL_RGBA32F, &shift);
+	ops_read_shifted(info, t, BINDING_IMAGE_RGBA32F, &shift);
 	return shift == 0;
 }
 
@@ -347,6 +347,25 @@ static uint32_t tile_of(int64_t rows)
 	return rows > 4 ? 8 : rows > 2 ? 4 : (uint32_t)rows;
 }
 
+/* Rows of x that a kernel for CPU devices takes at a time, at most `most_rows` (4 or 8): those
+ * that cost least, where a tile costs as much as three rows beside its own. More rows than two
+ * tiles go the common way: each tile is a pipeline that a device must compile. */
+static uint32_t texel_tile_of(int64_t rows, int64_t most_rows)
+{
+	static const int64_t tiles[] = {8, 6, 5, 4, 3};
+	if (rows <= 2 || rows > 2 * most_rows)
+		return (uint32_t)least(rows, most_rows);
+	int64_t best = most_rows, best_cost = INT64_MAX;
+	for (size_t i = 0; i < sizeof tiles / sizeof *tiles; i++) {
+		int64_t cost = ops_div_up(rows, tiles[i]) * (tiles[i] + 3);
+		if (tiles[i] <= most_rows && cost < best_cost) {
+			best = tiles[i];
+			best_cost = cost;
+		}
+	}
+	return (uint32_t)best;
+}
+
 /* Can the norm be computed as the kernels that do it themselves compute it? Whether a row is alone must
  * not matter, nor which of the kernels for CPU devices takes it. */
 static bool norm_fits_texels(const struct job *job)
@@ -371,11 +390,11 @@ static void record_norm_narrow(const struct job *job, struct tensor x)
 		.constants = {job->info->subgroup_size, DTYPE_F32, extra->norm, OP_ACT_NONE, OP_ACT_NONE,
 			      tensor_exists(extra->norm_b) ? STEP_NORM_B : 0, 1, 0},
 		.constant_count = 8,
-		.bindings = {ops_write(x), ops_read_shifted(job->info, job->x, BINDING_TEXEL_RGBA32F, &none),
+		.bindings = {ops_write(x), ops_read_shifted(job->info, job->x, BINDING_IMAGE_RGBA32F, &none),
 			     ops_read((struct tensor){0}), ops_read((struct tensor){0}), ops_read((struct tensor){0}),
 			     ops_read((struct tensor){0}), ops_read((struct tensor){0}),
-			     ops_read_shifted(job->info, extra->norm_w, BINDING_TEXEL_RGBA32F, &none),
-			     ops_read_shifted(job->info, extra->norm_b, BINDING_TEXEL_RGBA32F, &none),
+			     ops_read_shifted(job->info, extra->norm_w, BINDING_IMAGE_RGBA32F, &none),
+			     ops_read_shifted(job->info, extra->norm_b, BINDING_IMAGE_RGBA32F, &none),
 			     ops_read((struct tensor){0}), ops_read((struct tensor){0}), ops_read((struct tensor){0})},
 		.binding_count = 12,
 		.push = &push,
@@ -470,6 +489,22 @@ static int64_t strip_of(int64_t tiles, int64_t workers, int64_t most_tiles)
 	return ops_div_up(tiles, workers * rounds);
 }
 
+/* Groups that `runs` runs are dealt out to, a few for each worker: as many as leave the busiest
+ * worker the least to do, if each takes its share of the groups. */
+static int64_t even_groups(int64_t runs, int64_t workers)
+{
+	int64_t best = workers, best_load = INT64_MAX;
+	for (int64_t each = 4; each >= 1; each--) {
+		int64_t size = ops_div_up(runs, each * workers);
+		int64_t load = ops_div_up(ops_div_up(runs, size), workers) * size;
+		if (load < best_load) {
+			best = each * workers;
+			best_load = load;
+		}
+	}
+	return least(runs, best);
+}
+
 /* Deals the tiles of a texel kernel out to workgroups: equal runs of tiles, for drivers
  * give each thread one run of workgroups. */
 static void deal(struct dispatch *d, struct push_linear *push, const struct job *job, int64_t tiles, int64_t tile)
@@ -486,7 +521,7 @@ static void deal(struct dispatch *d, struct push_linear *push, const struct job 
 		d->constants[9] = whole;
 		d->constant_count = 10;
 	}
-	int64_t groups = least(runs, is_streaming(kernel) ? workers : 4 * workers);
+	int64_t groups = is_streaming(kernel) ? least(runs, workers) : even_groups(runs, workers);
 	/* Few columns: the rows are dealt out too. */
 	if (groups < workers)
 		rows_each = ops_div_up(ops_div_up(rows_each, ops_div_up(workers, groups)), tile) * tile;
@@ -528,6 +563,19 @@ static const char *texel_kernel_name(enum linear_kernel kernel, bool half, int w
 	return half ? "linear_slabs_half" : "linear_slabs";
 }
 
+/* Texels of each row of w that linear_rows loads before it uses them, where it reads `streams`
+ * rows at once: all of a cache line if the caches of the common kind (64 sets of 8 lines, 64
+ * bytes each) can't keep that many lines between two loads, else as few as suit the code. */
+static uint32_t texels_ahead(const struct job *job, int64_t streams)
+{
+	enum { SETS_BYTES = 4096, LINE_BYTES = 64, WAYS = 8 };
+	int64_t apart = SETS_BYTES;
+	while (apart > LINE_BYTES && (uint64_t)job->w.cols * dtype_size(job->w.dtype) % (uint64_t)apart != 0)
+		apart /= 2;
+	bool kept = streams <= SETS_BYTES / apart * WAYS;
+	return job->w.dtype == DTYPE_F32 ? (kept ? 2 : 4) : (kept ? 1 : 2);
+}
+
 /* LINEAR_ROWS, LINEAR_LINES, LINEAR_COLUMNS and LINEAR_SLABS. */
 static void record_texel_kernel(const struct job *job, struct block block, struct tensor partial)
 {
@@ -537,20 +585,22 @@ static void record_texel_kernel(const struct job *job, struct block block, struc
 	set_block(&push, job, block);
 	bool half = job->w.dtype != DTYPE_F32;
 	enum linear_kernel kernel = job->choice.kernel;
-	uint32_t tile = tile_of(job->y.rows), shift, none;
-	/* The reads of a short row end before the prefetcher has caught up: more rows at once. */
-	int w_rows = job->choice.w_rows ? job->choice.w_rows : half && tile == 1 && job->k <= 2048 ? 4 : 2;
-	if (kernel == LINEAR_COLUMNS && half && tile > 4)
-		tile = 4; /* sums in registers: eight columns a lane */
+	/* Sums in registers: eight columns a lane. */
+	uint32_t tile = texel_tile_of(job->y.rows, kernel == LINEAR_COLUMNS && half ? 4 : 8), shift, none;
+	/* As much code as the instruction cache holds; for one row also as many streams as the prefetcher
+	 * follows, and more where rows are so short that they end before it has caught up. */
+	int w_rows = tile == 1 ? (half && job->k <= 2048 ? 4 : 2) : half ? 2 : 4;
+	if (job->choice.w_rows)
+		w_rows = job->choice.w_rows;
 	d.bindings[1] = ops_read_shifted(job->info, job->x,
-					 kernel == LINEAR_COLUMNS ? BINDING_TEXEL_R32F : BINDING_TEXEL_RGBA32F, &none);
+					 kernel == LINEAR_COLUMNS ? BINDING_IMAGE_R32F : BINDING_IMAGE_RGBA32F, &none);
 	d.bindings[2] = ops_read_shifted(job->info, tensor_rows(job->w, block.first, block.count),
 					 half ? BINDING_IMAGE_RGBA32UI : BINDING_IMAGE_RGBA32F, &push.w_shift);
 	shift = push.w_shift % (uint32_t)per_texel(job->w.dtype);
 	bool norm = job->extra.norm != OP_NORM_NONE;
 	struct tensor no_tensor = {0};
-	d.bindings[7] = ops_read_shifted(job->info, norm ? job->extra.norm_w : no_tensor, BINDING_TEXEL_RGBA32F, &none);
-	d.bindings[8] = ops_read_shifted(job->info, norm ? job->extra.norm_b : no_tensor, BINDING_TEXEL_RGBA32F, &none);
+	d.bindings[7] = ops_read_shifted(job->info, norm ? job->extra.norm_w : no_tensor, BINDING_IMAGE_RGBA32F, &none);
+	d.bindings[8] = ops_read_shifted(job->info, norm ? job->extra.norm_b : no_tensor, BINDING_IMAGE_RGBA32F, &none);
 	d.constants[0] = job->info->subgroup_size;
 	d.constants[2] = job->extra.norm;
 	d.constants[6] = tile;
@@ -563,6 +613,10 @@ static void record_texel_kernel(const struct job *job, struct block block, struc
 		tiles = ops_div_up(push.n_count, kernel == LINEAR_ROWS ? lanes * w_rows : lanes);
 	if (kernel == LINEAR_LINES) {
 		d.constants[8] = (uint32_t)ops_div_up(job->k / per_texel(job->w.dtype) + (shift ? 1 : 0), lanes);
+		d.constant_count = 9;
+	}
+	if (kernel == LINEAR_ROWS) {
+		d.constants[8] = texels_ahead(job, w_rows * lanes);
 		d.constant_count = 9;
 	}
 	deal(&d, &push, job, tiles, tile);

@@ -281,6 +281,7 @@ static VkFormat texel_format(enum binding_form form)
 {
 	switch (form) {
 	case BINDING_TEXEL_R32F:
+	case BINDING_IMAGE_R32F:
 		return VK_FORMAT_R32_SFLOAT;
 	case BINDING_TEXEL_RGBA32F:
 	case BINDING_IMAGE_RGBA32F:

@@ -53,8 +53,9 @@ enum binding_form {
 	BINDING_TEXEL_RGBA32F,
 	BINDING_TEXEL_RG32UI,
 	BINDING_TEXEL_RGBA32UI,
-	BINDING_IMAGE_RGBA32F, /* storage texel buffers, for reading too: llvmpipe compiles their loads in
+	BINDING_IMAGE_R32F, /* storage texel buffers, for reading too: llvmpipe compiles their loads in
 				  line, and calls a function for a fetch from a uniform one */
+	BINDING_IMAGE_RGBA32F,
 	BINDING_IMAGE_RGBA32UI,
 };
 struct binding {

@@ -1,11 +1,14 @@
 /* y = x w and what follows it for three rows of x or more, for CPU devices: w is [K, N]
  * (IN_OUT). A lane owns the columns of a texel of w and TILE rows of x, summed in
- * registers over all of K. A tile is SUBGROUP texels of a row of w. */
+ * registers over all of K. A tile is SUBGROUP texels of a row of w. Rows of w lie apart, where no
+ * prefetcher follows: AHEAD of them are loaded before the first is used. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#define X_FORMAT r32f
 #include "linear_texel.glsl"
 
 const uint MAX_TILE = 8;
+const uint MAX_AHEAD = 8, AHEAD = SUBGROUP < MAX_AHEAD ? SUBGROUP : MAX_AHEAD;
 
 void main()
 {
@@ -25,19 +28,22 @@ void main()
 				float held[MAX_TILE];
 				uint inside = p.k_first + min(k + lane, p.k_count - 1);
 				UNROLL for (uint t = 0; t < TILE; t++) {
-					held[t] = texelFetch(x, int(min(r0 + t, p.rows - 1) * p.k + inside)).x;
+					held[t] = imageLoad(x, int(min(r0 + t, p.rows - 1) * p.k + inside)).x;
 					held[t] = k + lane < p.k_count ? held[t] : 0.0;
 				}
 				uint last = p.k_count - 1 - k; /* rows behind the last are read as the last, times 0 */
-				UNROLL for (uint j = 0; j < SUBGROUP; j++) {
-					float values[MAX_TILE];
-					UNROLL for (uint t = 0; t < TILE; t++)
-						values[t] = subgroupShuffle(held[t], j);
-					vec4 weights[QUADS];
-					fetch_weights(weights, at + min(j, last) * texels);
-					UNROLL for (uint i = 0; i < QUADS; i++)
+				UNROLL for (uint j0 = 0; j0 < SUBGROUP; j0 += AHEAD) {
+					vec4 weights[MAX_AHEAD][QUADS];
+					UNROLL for (uint j = 0; j < AHEAD; j++)
+						fetch_weights(weights[j], at + min(j0 + j, last) * texels);
+					UNROLL for (uint j = 0; j < AHEAD; j++) {
+						float values[MAX_TILE];
 						UNROLL for (uint t = 0; t < TILE; t++)
-							sum[t * QUADS + i] += values[t] * weights[i];
+							values[t] = subgroupShuffle(held[t], j0 + j);
+						UNROLL for (uint i = 0; i < QUADS; i++)
+							UNROLL for (uint t = 0; t < TILE; t++)
+								sum[t * QUADS + i] += values[t] * weights[j][i];
+					}
 				}
 				at += SUBGROUP * texels;
 			}

@@ -13,7 +13,7 @@ layout(constant_id = 0) const uint DTYPE = 0;
 
 layout(push_constant) uniform Push { push_gather p; };
 layout(binding = 0) writeonly buffer Dx { vec4 dx[]; };
-layout(binding = 1) uniform samplerBuffer dy;
+layout(binding = 1, r32f) uniform readonly imageBuffer dy;
 layout(binding = 3) readonly buffer Ids { uint ids[]; };
 
 void main()
@@ -27,7 +27,7 @@ void main()
 		vec4 weights[QUADS];
 		fetch_weights(weights, inside + ids[r * p.ids_stride + j] * texels);
 		UNROLL for (uint i = 0; i < QUADS; i++)
-			sums[i] += texelFetch(dy, int(r * p.ids + j)).x * weights[i];
+			sums[i] += imageLoad(dy, int(r * p.ids + j)).x * weights[i];
 	}
 	if (t < texels)
 		UNROLL for (uint i = 0; i < QUADS; i++)

@@ -14,7 +14,7 @@ layout(constant_id = 0) const uint DTYPE = 0;
 
 layout(push_constant) uniform Push { push_gather p; };
 layout(binding = 0) writeonly buffer Y { float y[]; };
-layout(binding = 1) uniform samplerBuffer x;
+layout(binding = 1, rgba32f) uniform readonly imageBuffer x;
 layout(binding = 3) readonly buffer Ids { uint ids[]; };
 
 void main()
@@ -26,7 +26,7 @@ void main()
 		vec4 weights[QUADS];
 		fetch_weights(weights, first + t);
 		UNROLL for (uint i = 0; i < QUADS; i++)
-			sum += dot(weights[i], texelFetch(x, int((r * texels + t) * QUADS + i)));
+			sum += dot(weights[i], imageLoad(x, int((r * texels + t) * QUADS + i)));
 	}
 	sum = subgroupAdd(sum);
 	if (lane == 0)

@@ -8,7 +8,31 @@
 #extension GL_GOOGLE_include_directive : require
 #include "linear_texel.glsl"
 
-const uint MAX_TILE = 8;
+/* Texels of a row of w that are loaded before the first is used; 1, 2 or 4. A cache line holds
+ * four: where the streams meet in a few sets of the cache, a line is gone before its next
+ * texel is asked for. */
+layout(constant_id = 8) const uint AHEAD = 1;
+
+const uint MAX_TILE = 8, MAX_AHEAD = 4;
+
+/* Texels c + j to c + j + AHEAD of the lanes' rows of w, times the quads of x that lanes j to
+ * j + AHEAD hold. */
+void add_texels(inout float sum[ROWS_EACH * MAX_TILE], vec4 held[MAX_TILE * QUADS], uint first[ROWS_EACH], uint c,
+		uint j, uint last)
+{
+	vec4 weights[ROWS_EACH * MAX_AHEAD][QUADS];
+	UNROLL for (uint v = 0; v < ROWS_EACH; v++)
+		UNROLL for (uint a = 0; a < AHEAD; a++)
+			fetch_weights(weights[v * MAX_AHEAD + a], first[v] + c + min(j + a, last));
+	UNROLL for (uint a = 0; a < AHEAD; a++)
+		UNROLL for (uint t = 0; t < TILE; t++)
+			UNROLL for (uint i = 0; i < QUADS; i++) {
+				vec4 values = subgroupShuffle(held[t * QUADS + i], j + a);
+				UNROLL for (uint v = 0; v < ROWS_EACH; v++)
+					sum[v * MAX_TILE + t] = dot_ordered(weights[v * MAX_AHEAD + a][i], values,
+									    sum[v * MAX_TILE + t]);
+			}
+}
 
 /* The first and the last texel of a row hold elements of its neighbours if SHIFT != 0. */
 void add_edge(inout float sum[ROWS_EACH * MAX_TILE], uint first[ROWS_EACH], uint r0, uint texel)
@@ -57,18 +81,8 @@ void main()
 						held[t * QUADS + i] = c + lane < end ? quads[i] : vec4(0.0);
 				}
 				uint last = end - 1 - c; /* texels behind the last are read as the last, times 0 */
-				UNROLL for (uint j = 0; j < SUBGROUP; j++) {
-					vec4 weights[ROWS_EACH][QUADS];
-					UNROLL for (uint v = 0; v < ROWS_EACH; v++)
-						fetch_weights(weights[v], first[v] + c + min(j, last));
-					UNROLL for (uint t = 0; t < TILE; t++)
-						UNROLL for (uint i = 0; i < QUADS; i++) {
-							vec4 values = subgroupShuffle(held[t * QUADS + i], j);
-							UNROLL for (uint v = 0; v < ROWS_EACH; v++)
-								sum[v * MAX_TILE + t] =
-									dot_ordered(weights[v][i], values, sum[v * MAX_TILE + t]);
-						}
-				}
+				UNROLL for (uint j = 0; j < SUBGROUP; j += AHEAD)
+					add_texels(sum, held, first, c, j, last);
 			}
 			if (SHIFT != 0)
 				add_edge(sum, first, r0, texels);

@@ -1,9 +1,9 @@
 /* What the kernels for CPU devices share. There a workgroup is one subgroup of SUBGROUP
- * lanes (vector code of one thread), texel fetches are the fast loads and a shuffle by a
- * uniform index is one instruction; see the measurements in compute/ops_linear.c. w is read
- * as an image, whose loads llvmpipe compiles in line (a fetch from a sampler is a call).
- * x and the norm's weights are read as texels of 4 floats (K is a multiple of 4), w as
- * texels of PER_TEXEL elements. w may start SHIFT elements behind a texel's start. */
+ * lanes (vector code of one thread), loads from images are the fast ones, for llvmpipe
+ * compiles them in line (a fetch from a sampler is a call), and a shuffle by a uniform index
+ * is one instruction; see the measurements in compute/ops_linear.c. x and the norm's weights
+ * are read as texels of 4 floats (K is a multiple of 4), w as texels of PER_TEXEL elements.
+ * w may start SHIFT elements behind a texel's start. */
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 #extension GL_EXT_control_flow_attributes : require
@@ -14,10 +14,13 @@ layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint SUBGROUP = 8;
 layout(constant_id = 7) const uint SHIFT = 0;
 
-layout(binding = 1) uniform samplerBuffer x;
+#ifndef X_FORMAT
+#define X_FORMAT rgba32f
+#endif
+layout(binding = 1, X_FORMAT) uniform readonly imageBuffer x;
 #include "weights_texel.glsl"
-layout(binding = 7) uniform samplerBuffer norm_w;
-layout(binding = 8) uniform samplerBuffer norm_b;
+layout(binding = 7, rgba32f) uniform readonly imageBuffer norm_w;
+layout(binding = 8, rgba32f) uniform readonly imageBuffer norm_b;
 
 #define lane gl_SubgroupInvocationID
 
@@ -41,12 +44,12 @@ void measure_row(uint r)
 	if (NORM == NORM_LAYER) {
 		vec4 sum = vec4(0.0);
 		for (uint q = lane; q < quads; q += SUBGROUP)
-			sum += texelFetch(x, int(r * quads + q));
+			sum += imageLoad(x, int(r * quads + q));
 		norm_mean = subgroup_total(sum.x + sum.y + sum.z + sum.w) / float(p.k);
 	}
 	vec4 sum = vec4(0.0);
 	for (uint q = lane; q < quads; q += SUBGROUP) {
-		vec4 d = texelFetch(x, int(r * quads + q)) - norm_mean;
+		vec4 d = imageLoad(x, int(r * quads + q)) - norm_mean;
 		sum += d * d;
 	}
 	norm_scale = inversesqrt(subgroup_total(sum.x + sum.y + sum.z + sum.w) / float(p.k) + p.norm_eps);
@@ -57,14 +60,14 @@ vec4 fetch_x(uint r, uint q)
 {
 	uint quads = p.k / 4;
 	uint inside = min(q, quads - 1); /* q may also have wrapped below 0 */
-	vec4 v = texelFetch(x, int(r * quads + inside));
+	vec4 v = imageLoad(x, int(r * quads + inside));
 	if (NORM != NORM_NONE) {
-		vec4 weights = texelFetch(norm_w, int(inside));
+		vec4 weights = imageLoad(norm_w, int(inside));
 		if (NORM == NORM_RMS_PLUS)
 			weights += 1.0;
 		v = (v - norm_mean) * norm_scale * weights;
 		if ((STEPS & STEP_NORM_B) != 0)
-			v += texelFetch(norm_b, int(inside));
+			v += imageLoad(norm_b, int(inside));
 	}
 	return q < quads ? v : vec4(0.0);
 }
