@@ -47,6 +47,19 @@ static int64_t replica_turns(int64_t q, int64_t pass)
 	return (2 * (q - 2) + 5) * pass + (q - 2) * 9 + 25;
 }
 
+/* Whether the build for CPU devices, which takes four numbers as one texel, can do it. */
+static bool fits_texels(struct recorder *rec, const struct dispatch *d, int64_t numbers)
+{
+	const struct device_info *info = device_get_info(recorder_device(rec));
+	bool fits = ops_narrow(rec) && numbers % 4 == 0;
+	for (int i = 0; i < d->binding_count; i++) {
+		uint32_t shift;
+		ops_read_shifted(info, d->bindings[i].tensor, BINDING_IMAGE_RGBA32F, &shift);
+		fits = fits && shift == 0 && tensor_count(d->bindings[i].tensor) / 4 <= info->max_texel_elements;
+	}
+	return fits;
+}
+
 void op_jacobian_project(struct recorder *rec, struct tensor raw, struct tensor projected, struct tensor total,
 			 struct tensor g, int64_t layers, int64_t replicas, bool penalty)
 {
@@ -68,7 +81,15 @@ void op_jacobian_project(struct recorder *rec, struct tensor raw, struct tensor 
 		.push_bytes = sizeof push,
 		.groups = {1},
 	};
-	int64_t pass = ops_div_up(layers * g.cols, 8 * 64); /* turns of one loop over all numbers */
+	int64_t lanes = 64;
+	if (fits_texels(rec, &d, g.cols)) {
+		d.kernel = "jacobian_project_narrow";
+		for (int i = 0; i < d.binding_count; i++)
+			d.bindings[i].form = BINDING_IMAGE_RGBA32F;
+		push.numbers /= 4;
+		lanes = 8;
+	}
+	int64_t pass = ops_div_up(layers * push.numbers, 8 * lanes); /* turns of one loop over all entries */
 	int64_t turns = 2 * pass;
 	push.first = 2;
 	for (push.end = 2; push.end < push.replicas; push.end++) {
