@@ -173,20 +173,21 @@ static enum status set_objective(const struct refusal *t, const struct refusal_o
 	return status;
 }
 
-enum status refusal_run_stage(struct refusal *t, const struct refusal_options *options,
-			      const struct refusal_term *terms, int count, const struct recovery_settings *settings,
-			      struct error *error)
+enum status refusal_prepare_stage(const struct refusal *t, const struct refusal_options *options,
+				  const struct refusal_term *terms, int count, const struct recovery_settings *settings,
+				  struct error *error)
+{
+	enum status status = set_objective(t, options, terms, count, error);
+	return status ? status : settings_copy(&t->session->settings, settings);
+}
+
+enum status refusal_run_stage(struct refusal *t, const struct refusal_options *options, struct error *error)
 {
 	struct session *session = t->session;
 	struct experiment_watch watch = {options->on_steps, options->context};
 	struct error journal_error = {0};
-	enum status status = set_objective(t, options, terms, count, error), written = STATUS_OK;
-	if (status == STATUS_OK)
-		status = settings_copy(&session->settings, settings);
-	if (status)
-		return status;
 	struct experiment *x = &t->stages[t->stage_count++];
-	status = experiment_run_watched(x, session, &watch, error);
+	enum status status = experiment_run_watched(x, session, &watch, error), written = STATUS_OK;
 	/* Also one that was interrupted, with its finished steps. */
 	if (options->journal && x->recovery)
 		written = experiment_write_run(x, options->journal, t->stage_count > 1 ? "2-" : "", &journal_error);

@@ -68,12 +68,15 @@ struct refusal_term {
 	bool prefixes;
 	double weight;
 };
-/* One recovery with the sum of `count` terms and the given settings, from its objective to its
- * record; its rows of delta are added to refusal->delta. The session's objective and settings
- * are this stage's afterwards. */
+/* The session's objective and settings become a stage's: the sum of `count` terms, the given
+ * settings. */
+enum status WARN_UNUSED refusal_prepare_stage(const struct refusal *refusal, const struct refusal_options *options,
+					      const struct refusal_term *terms, int count,
+					      const struct recovery_settings *settings, struct error *error);
+/* One recovery with the session as it is, up to its record; its rows of delta are added to
+ * refusal->delta. */
 enum status WARN_UNUSED refusal_run_stage(struct refusal *refusal, const struct refusal_options *options,
-					  const struct refusal_term *terms, int count,
-					  const struct recovery_settings *settings, struct error *error);
+					  struct error *error);
 /* The recovered text, with all rows of delta. */
 enum status WARN_UNUSED refusal_finish(struct refusal *refusal, const struct refusal_options *options,
 				       struct error *error);

@@ -14,14 +14,26 @@
 #include "sessions/refusal.h"
 
 struct suffix_options {
-	int64_t tokens;		 /* n */
-	const char *placeholder; /* a text of one token, or its id */
+	int64_t tokens;	   /* n */
+	char *placeholder; /* a text of one token, or its id; owned */
 	struct recovery_settings settings;
 };
 /* METHOD 11: 16 tokens, 120 steps, rate 0.01, budget 40, an answer of at most 48 tokens, no
  * projection; the placeholder "!". Owned: free with suffix_options_done. */
 void suffix_options_init(struct suffix_options *suffix);
 void suffix_options_done(struct suffix_options *suffix);
+
+/* Sets one by its option's name without dashes: "suffix" (the tokens), "suffix-token", or one of
+ * the recovery's settings that mean something for a suffix; the rest of METHOD 11 is fixed. Any
+ * other name is STATUS_NOTHING, a bad value as in settings_set. */
+enum status WARN_UNUSED suffix_options_set(struct suffix_options *suffix, const char *name, const char *value,
+					   struct error *error);
+/* The value of one as suffix_options_set would take it; a new string. */
+char *suffix_options_get(const struct suffix_options *suffix, const char *name);
+/* The options that make it, the fewest: "--suffix 16 --lr 0.02"; a new string. */
+char *suffix_options_command(const struct suffix_options *suffix);
+/* The i-th of the names, with what settings.h says of each, for forms; a name of NULL ends them. */
+struct setting_name suffix_setting_name(int i);
 
 /* Runs it on the session's input and clamps; blocks, looks at the session's cancel flag. The
  * session's objective and settings are the baseline's afterwards; its prompt is as it was.
@@ -30,5 +42,10 @@ void suffix_options_done(struct suffix_options *suffix);
 enum status WARN_UNUSED suffix_baseline_run(struct refusal *out, struct session *session,
 					    const struct refusal_options *options, const struct suffix_options *suffix,
 					    struct error *error);
+/* Its part between refusal_begin and the first step, for a caller that makes the steps itself:
+ * the suffix is appended to the prompt, the objective and settings are the baseline's.
+ * session_drop_suffix takes the suffix off again. */
+enum status WARN_UNUSED suffix_baseline_prepare(const struct refusal *refusal, const struct refusal_options *options,
+						const struct suffix_options *suffix, struct error *error);
 
 #endif

@@ -57,7 +57,9 @@ enum status two_stage_run(struct refusal *t, struct session *session, const stru
 		/* What the stage before it found stays. */
 		status = session_set_frozen(session, &t->delta, error);
 		if (status == STATUS_OK)
-			status = refusal_run_stage(t, options, terms[i], term_counts[i], &settings[i], error);
+			status = refusal_prepare_stage(t, options, terms[i], term_counts[i], &settings[i], error);
+		if (status == STATUS_OK)
+			status = refusal_run_stage(t, options, error);
 	}
 	return status ? status : refusal_finish(t, options, error);
 }

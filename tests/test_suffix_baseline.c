@@ -233,7 +233,7 @@ static void test_refusals(void **state)
 		suffix_options_done(&f.suffix);
 		suffix_options_init(&f.suffix);
 		f.suffix.tokens = cases[i].tokens;
-		f.suffix.placeholder = cases[i].placeholder;
+		expect_ok(suffix_options_set(&f.suffix, "suffix-token", cases[i].placeholder, &error), &error);
 		if (cases[i].setting)
 			expect_ok(settings_set(&f.suffix.settings, cases[i].setting, cases[i].value, &error), &error);
 		assert_int_equal(suffix_baseline_run(&t, session, &f.options, &f.suffix, &error), STATUS_INVALID);
@@ -241,7 +241,7 @@ static void test_refusals(void **state)
 		assert_int_equal(session->prompt.count, BUILTIN_WORDS);
 		refusal_done(&t);
 	}
-	/* An objective without an answer; no clamp; a second suffix; nothing to decompose. */
+	/* An objective without an answer; no clamp; a second suffix. */
 	struct scene scene;
 	struct recovery *recovery;
 	const char *objective = "vocab_margin:310";
@@ -258,11 +258,6 @@ static void test_refusals(void **state)
 	expect_ok(session_set_objective(session, &objective, 1, &error), &error);
 	expect_ok(scene_run(&scene, session, true, &error), &error);
 	expect_ok(recovery_create(&recovery, session, &scene, NULL, &error), &error);
-	struct decomposition parts;
-	float *delta = mem_alloc((size_t)(2 * session->model.arch.d), sizeof *delta);
-	assert_int_equal(decompose(&parts, session, recovery, &scene, delta, 5, false, &error), STATUS_INVALID);
-	assert_true(scratch_says(error.text, "suffix"));
-	free(delta);
 	recovery_destroy(&recovery);
 	struct layer_rule none;
 	expect_ok(session_set_clamps(session, &none, 0, &error), &error);
@@ -272,12 +267,62 @@ static void test_refusals(void **state)
 	end(&f);
 }
 
+/* Options by name, and back as the command that makes them. */
+static void test_options(void **state)
+{
+	(void)state;
+	struct suffix_options suffix;
+	struct error error = {0};
+	static const struct {
+		const char *name, *value, *says; /* says: why it is refused; NULL: it is not */
+		enum status status;
+	} cases[] = {
+		{"suffix", "0", "--suffix is '0'; expected a whole number from 1", STATUS_INVALID},
+		{"suffix", "x", "--suffix is 'x'", STATUS_INVALID},
+		{"suffix-token", "", "--suffix-token is ''", STATUS_INVALID},
+		{"lr", "0", "--lr is '0'", STATUS_INVALID},
+		{"project", "none", "--project is not for it", STATUS_NOTHING},
+		{"suffix", "8", NULL, STATUS_OK},
+		{"suffix-token", " it's", NULL, STATUS_OK},
+		{"lr", "0.02", NULL, STATUS_OK},
+		{"budget", "50%", NULL, STATUS_OK},
+		{"checkpoint", "drift_constrained", NULL, STATUS_OK},
+	};
+	suffix_options_init(&suffix);
+	char *command = suffix_options_command(&suffix);
+	assert_string_equal(command, "--suffix 16");
+	free(command);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char *before = suffix_options_get(&suffix, cases[i].name);
+		assert_int_equal(suffix_options_set(&suffix, cases[i].name, cases[i].value, &error), cases[i].status);
+		if (cases[i].says)
+			assert_true(scratch_says(error.text, cases[i].says));
+		char *after = suffix_options_get(&suffix, cases[i].name);
+		assert_string_equal(after, cases[i].says ? before : cases[i].value);
+		free(before);
+		free(after);
+	}
+	command = suffix_options_command(&suffix);
+	assert_string_equal(
+		command, "--suffix 8 --suffix-token ' it'\\''s' --lr 0.02 --budget 50% --checkpoint drift_constrained");
+	free(command);
+	int names = 0;
+	while (suffix_setting_name(names).name) {
+		char *value = suffix_options_get(&suffix, suffix_setting_name(names).name);
+		expect_ok(suffix_options_set(&suffix, suffix_setting_name(names++).name, value, &error), &error);
+		free(value);
+	}
+	assert_int_equal(names, 8);
+	suffix_options_done(&suffix);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_baseline),
 		cmocka_unit_test(test_interrupt),
 		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_options),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

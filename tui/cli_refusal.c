@@ -87,37 +87,19 @@ static enum status choose_stages(struct method *method, const struct options *o,
 	return status;
 }
 
-/* The settings that mean something for a suffix; the rest of METHOD 11 is fixed. */
-static bool for_suffix(const char *name)
-{
-	static const char *const names[] = {"steps",	      "lr", "budget", "answer-token-limit", "checkpoint",
-					    "drift-threshold"};
-	for (size_t i = 0; i < ARRAY_LEN(names); i++)
-		if (strcmp(names[i], name) == 0)
-			return true;
-	return false;
-}
-
 static enum status choose_suffix(struct method *method, const struct options *o, struct error *error)
 {
-	enum status status = options_int(o->suffix, "suffix", 1, 1 << 20, 0, &method->baseline.tokens, error);
+	enum status status = suffix_options_set(&method->baseline, "suffix", o->suffix, error);
 	if (status == STATUS_OK && (o->stages || o->anchor.count > 0))
 		status =
 			error_set(error, STATUS_INVALID,
 				  "--suffix and --stages are two methods; one run has one of them (--anchor belongs to "
 				  "the latter)");
-	for (int i = 0; i < o->setting_count && status == STATUS_OK; i++) {
-		const char *name = o->settings[i].name;
-		if (!for_suffix(name))
-			return error_set(
-				error, STATUS_INVALID,
-				"--suffix trains token embeddings with the loss of METHOD 11; --%s is not for it",
-				name);
-		status = settings_set(&method->baseline.settings, name, o->settings[i].value, error);
-	}
-	if (o->suffix_token)
-		method->baseline.placeholder = o->suffix_token;
-	return status;
+	if (status == STATUS_OK && o->suffix_token)
+		status = suffix_options_set(&method->baseline, "suffix-token", o->suffix_token, error);
+	for (int i = 0; i < o->setting_count && status == STATUS_OK; i++)
+		status = suffix_options_set(&method->baseline, o->settings[i].name, o->settings[i].value, error);
+	return status == STATUS_NOTHING ? STATUS_INVALID : status;
 }
 
 static void on_phase(void *context, const char *what)

@@ -109,6 +109,14 @@ void strbuf_add_string(struct strbuf *b, const char *s)
 	strbuf_add(b, s, strlen(s));
 }
 
+void strbuf_add_quoted(struct strbuf *b, const char *s)
+{
+	strbuf_add_char(b, '\'');
+	for (; *s; s++)
+		strbuf_add_string(b, *s == '\'' ? "'\\''" : (char[]){*s, '\0'});
+	strbuf_add_char(b, '\'');
+}
+
 void strbuf_printf(struct strbuf *b, const char *format, ...)
 {
 	va_list args, again;

@@ -33,6 +33,8 @@ struct strbuf {
 void strbuf_add(struct strbuf *b, const void *data, size_t n);
 void strbuf_add_char(struct strbuf *b, char c);
 void strbuf_add_string(struct strbuf *b, const char *s);
+/* As one word of a shell's command line. */
+void strbuf_add_quoted(struct strbuf *b, const char *s);
 void strbuf_printf(struct strbuf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void strbuf_clear(struct strbuf *b);
 /* Hands the string over (never NULL) and empties b; free with free(). */
