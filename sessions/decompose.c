@@ -204,20 +204,19 @@ static enum status replay_all(struct decomposition *out, struct recovery *recove
 	return status;
 }
 
-enum status decompose(struct decomposition *out, struct session *session, struct recovery *recovery,
-		      struct scene *clamped, const float *delta, int64_t top_k, bool clamped_run, struct error *error)
+static enum status decompose_delta(struct decomposition *out, struct session *session, struct recovery *recovery,
+				   struct scene *clamped, const float *delta, int64_t top_k, bool clamped_run,
+				   struct error *error)
 {
-	*out = (struct decomposition){0};
-	if (recovery_is_suffix(recovery))
-		return error_set(
-			error, STATUS_INVALID,
-			"a suffix changes token embeddings, where there is no SAE to decompose its delta with");
 	*out = (struct decomposition){
 		.rows = recovery_rows(recovery),
 		.d = session->model.arch.d,
 		.top_k = top_k,
 		.clamped_run = clamped_run,
 	};
+	out->positions = mem_alloc((size_t)out->rows, sizeof *out->positions);
+	for (int64_t row = 0; row < out->rows; row++)
+		out->positions[row] = recovery_row_position(recovery, row);
 	for (int i = 0; i < COMPONENT_COUNT; i++)
 		out->components[i].rows = mem_alloc((size_t)(out->rows * out->d), sizeof(float));
 	struct layer_rows layers[SESSION_MAX_SITES];
@@ -236,8 +235,81 @@ enum status decompose(struct decomposition *out, struct session *session, struct
 	return status;
 }
 
+/* The change of the residual at a site, [d]. */
+static enum status suffix_change(float *change, const struct session *session, struct recovery *recovery,
+				 const struct scene *clamped, const float *delta, int site, struct error *error)
+{
+	int64_t d = session->model.arch.d, last = clamped->prompt - 1, before = last - session->suffix.count;
+	float *state = mem_alloc((size_t)(clamped->total * d), sizeof *state);
+	struct recovery_final final;
+	enum status status = recovery_evaluate(recovery, delta, &final, error);
+	if (status == STATUS_OK)
+		status = recovery_state(recovery, site, RECOVERY_OUT, state, error);
+	const float *reference = scene_reference(clamped)->sites[site].h;
+	for (int64_t j = 0; j < d && status == STATUS_OK; j++)
+		change[j] = state[last * d + j] - reference[before * d + j];
+	free(state);
+	return status;
+}
+
+/* The session has no suffix: a recovery at the prompt's last position that makes no steps. */
+static enum status decompose_change(struct decomposition *out, struct session *session, const float *change, int layer,
+				    int64_t top_k, struct error *error)
+{
+	struct recovery_settings kept = session->settings, *settings = &session->settings;
+	struct scene clamped = {0};
+	struct recovery *recovery = NULL;
+	settings_init(settings);
+	settings->project = PROJECT_NONE;
+	settings->steps = 0;
+	settings->answer = kept.answer;
+	settings->delta_layers[settings->delta_layer_count++] = layer;
+	enum status status = scene_run(&clamped, session, true, error);
+	if (status == STATUS_OK)
+		status = recovery_create(&recovery, session, &clamped, NULL, error);
+	if (status == STATUS_OK)
+		status = decompose_delta(out, session, recovery, &clamped, change, top_k, false, error);
+	recovery_destroy(&recovery);
+	scene_done(&clamped);
+	settings_done(settings);
+	*settings = kept;
+	return status;
+}
+
+static enum status decompose_suffix(struct decomposition *out, struct session *session, struct recovery *recovery,
+				    const struct scene *clamped, const float *delta, int64_t top_k, struct error *error)
+{
+	struct suffix suffix = session->suffix;
+	int site = 0;
+	while (session->sites[site].rule_count == 0)
+		site++;
+	int layer = session->sites[site].sae.layer;
+	float *change = mem_alloc((size_t)session->model.arch.d, sizeof *change);
+	enum status status = suffix_change(change, session, recovery, clamped, delta, site, error);
+	session->prompt.count -= (size_t)suffix.count;
+	session->suffix = (struct suffix){0};
+	if (status == STATUS_OK)
+		status = decompose_change(out, session, change, layer, top_k, error);
+	session->prompt.count += (size_t)suffix.count;
+	session->suffix = suffix;
+	free(change);
+	out->suffix = true;
+	out->suffix_layer = layer;
+	return status;
+}
+
+enum status decompose(struct decomposition *out, struct session *session, struct recovery *recovery,
+		      struct scene *clamped, const float *delta, int64_t top_k, bool clamped_run, struct error *error)
+{
+	*out = (struct decomposition){0};
+	return recovery_is_suffix(recovery)
+		       ? decompose_suffix(out, session, recovery, clamped, delta, top_k, error)
+		       : decompose_delta(out, session, recovery, clamped, delta, top_k, clamped_run, error);
+}
+
 void decomposition_done(struct decomposition *d)
 {
+	free(d->positions);
 	for (int i = 0; i < COMPONENT_COUNT; i++) {
 		free(d->components[i].rows);
 		free(d->components[i].top);

@@ -394,6 +394,8 @@ enum status record_write_decomposition(struct journal *journal, const struct dec
 	cJSON_AddNumberToObject(json, "step", (double)step);
 	cJSON_AddNumberToObject(json, "top_k", (double)parts->top_k);
 	cJSON_AddStringToObject(json, "reference", parts->clamped_run ? "clamped-run" : "before-delta");
+	if (parts->suffix)
+		cJSON_AddNumberToObject(json, "suffix_layer", parts->suffix_layer);
 	journal_add_number(json, "identity_error", parts->identity_error);
 	cJSON *list = cJSON_AddArrayToObject(json, "components");
 	for (int i = 0; i < COMPONENT_COUNT; i++) {

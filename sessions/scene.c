@@ -201,8 +201,26 @@ static enum status compute(struct scene *scene, struct scene_work *w, struct err
 static enum status run_scene(struct scene *scene, struct session *session, bool clamped, struct scene *reference,
 			     struct error *error);
 
-/* The clamped run that a scene with frozen rows or a suffix is measured against; its device
- * memory is given back. */
+/* A run without frozen rows or a suffix; its device memory is given back. */
+static enum status run_plain(struct scene *scene, struct session *session, bool clamped, struct error *error)
+{
+	struct suffix suffix = session->suffix;
+	size_t prompt = session->prompt.count;
+	session->prompt.count -= (size_t)suffix.count;
+	session->suffix = (struct suffix){0};
+	enum status status = run_scene(scene, session, clamped, NULL, error);
+	session->prompt.count = prompt;
+	session->suffix = suffix;
+	if (status)
+		return status;
+	kv_cache_done(&scene->cache);
+	arena_destroy(&scene->arena);
+	free(scene->h_device);
+	scene->h_device = NULL;
+	return STATUS_OK;
+}
+
+/* What a scene with frozen rows or a suffix is measured against. */
 static enum status run_reference(struct scene **out, struct session *session, struct error *error)
 {
 	*out = NULL;
@@ -211,15 +229,11 @@ static enum status run_reference(struct scene **out, struct session *session, st
 				 "with frozen rows of delta or a suffix the order has to be clamp-delta; --order is "
 				 "delta-clamp");
 	struct scene *reference = mem_alloc(1, sizeof *reference);
-	enum status status = run_scene(reference, session, true, NULL, error);
+	enum status status = run_plain(reference, session, true, error);
 	if (status) {
 		free(reference);
 		return status;
 	}
-	kv_cache_done(&reference->cache);
-	arena_destroy(&reference->arena);
-	free(reference->h_device);
-	reference->h_device = NULL;
 	*out = reference;
 	return STATUS_OK;
 }
@@ -239,41 +253,51 @@ static float *spread_rows(float *x, const float *with, const struct scene *scene
 	return out;
 }
 
-/* Gives the reference the positions of the scene with the suffix. */
-static void spread_reference(struct scene *scene, int64_t suffix)
+/* Gives a plain run the positions of a scene with the suffix. */
+static void spread(struct scene *plain, const struct scene *with)
 {
-	struct scene *reference = scene->reference;
-	const struct session *session = scene->session;
+	const struct session *session = with->session;
+	int64_t suffix = session->suffix.count;
 	for (int i = 0; i < session->site_count; i++) {
-		struct scene_site *site = &reference->sites[i];
-		const struct scene_site *with = &scene->sites[i];
-		site->h = spread_rows(site->h, with->h, scene, suffix, session->model.arch.d);
-		site->z = spread_rows(site->z, with->z, scene, suffix, session->sites[i].rule_count);
+		struct scene_site *site = &plain->sites[i];
+		site->h = spread_rows(site->h, with->sites[i].h, with, suffix, session->model.arch.d);
+		site->z = spread_rows(site->z, with->sites[i].z, with, suffix, session->sites[i].rule_count);
 	}
-	reference->prompt = scene->prompt;
-	reference->total = scene->total;
+	plain->prompt = with->prompt;
+	plain->total = with->total;
+}
+
+static enum status run_base_of_suffix(struct scene *scene, struct session *session, struct error *error)
+{
+	struct scene with;
+	enum status status = run_plain(scene, session, false, error);
+	if (status)
+		return status;
+	status = run_scene(&with, session, false, NULL, error);
+	if (status) {
+		scene_done(scene);
+		return status;
+	}
+	spread(scene, &with);
+	scene_done(&with);
+	return STATUS_OK;
 }
 
 enum status scene_run(struct scene *scene, struct session *session, bool clamped, struct error *error)
 {
+	bool suffix = session->suffix.count > 0;
 	struct scene *reference = NULL;
-	struct suffix suffix = session->suffix;
-	size_t prompt = session->prompt.count;
 	enum status status = STATUS_OK;
 	*scene = (struct scene){0};
-	/* The base run and the reference have no suffix. */
-	session->prompt.count -= (size_t)suffix.count;
-	session->suffix = (struct suffix){0};
 	if (!clamped)
-		status = run_scene(scene, session, false, NULL, error);
-	else if (session->frozen.count > 0 || suffix.count > 0)
+		return suffix ? run_base_of_suffix(scene, session, error)
+			      : run_scene(scene, session, false, NULL, error);
+	if (session->frozen.count > 0 || suffix)
 		status = run_reference(&reference, session, error);
-	session->prompt.count = prompt;
-	session->suffix = suffix;
-	if (clamped && status == STATUS_OK)
+	if (status == STATUS_OK)
 		status = run_scene(scene, session, true, reference, error);
-	if (clamped && status == STATUS_OK && suffix.count > 0)
-		spread_reference(scene, suffix.count);
+	if (status == STATUS_OK && suffix)
+		spread(scene->reference, scene);
 	return status;
 }
 

@@ -6,9 +6,10 @@
  * causes. `reference` is then the clamped run without any delta, which valid flips, drift and
  * reactivation are measured against.
  *
- * With a suffix (suffix.h) the base run and `reference` are those of the prompt without it. The
- * reference's rows are spread out to the positions that their tokens have behind the suffix;
- * at the suffix itself they are those of the clamped run with the untrained placeholders.
+ * With a suffix (suffix.h) the base run and `reference` are those of the prompt without it, with
+ * their results on the host alone. Their rows are spread out to the positions that their tokens
+ * have behind the suffix; at the suffix itself they are those of a base or clamped run with the
+ * untrained placeholders.
  */
 #ifndef REBOUND_SCENE_H
 #define REBOUND_SCENE_H
@@ -51,7 +52,7 @@ struct scene {
 	float *reads; /* the objective's reads */
 	bool present; /* the behaviour is there (objective_present) */
 	/* With frozen rows or a suffix: the clamped run without them (its results on the host; no
-	 * cache and no h_device). Owned; NULL without. */
+	 * cache and no h_device, as of a base run with a suffix). Owned; NULL without. */
 	struct scene *reference;
 	/* private */
 	struct arena *arena;

@@ -149,9 +149,15 @@ enum status session_set_text(struct session *session, const char *text, size_t n
 
 void session_keep_input(struct session *session, struct kept_input *kept)
 {
-	*kept = (struct kept_input){session->prompt, session->prompt_text,   session->prompt_id,
-				    session->chat,   session->has_objective, session->objective};
+	*kept = (struct kept_input){.prompt = session->prompt,
+				    .suffix = session->suffix,
+				    .text = session->prompt_text,
+				    .id = session->prompt_id,
+				    .chat = session->chat,
+				    .has_objective = session->has_objective,
+				    .objective = session->objective};
 	session->prompt = (struct token_list){0};
+	session->suffix = (struct suffix){0};
 	session->prompt_text = session->prompt_id = NULL;
 	session->has_objective = false;
 	session->objective = (struct objective){0};
@@ -165,6 +171,7 @@ void session_restore_input(struct session *session, struct kept_input *kept)
 	if (session->has_objective)
 		objective_done(&session->objective);
 	session->prompt = kept->prompt;
+	session->suffix = kept->suffix;
 	session->prompt_text = kept->text;
 	session->prompt_id = kept->id;
 	session->chat = kept->chat;

@@ -115,6 +115,7 @@ enum status WARN_UNUSED session_set_text(struct session *session, const char *te
  * session_keep_input it has none. */
 struct kept_input {
 	struct token_list prompt;
+	struct suffix suffix;
 	char *text, *id;
 	bool chat, has_objective;
 	struct objective objective;

@@ -15,6 +15,7 @@
 #include "models/sae_reference.h"
 #include "sessions/suffix.h"
 #include "sessions/suffix_baseline.h"
+#include "sessions/suffix_tokens.h"
 #include "tests/expect.h"
 #include "tests/tiny_model.h"
 
@@ -288,6 +289,75 @@ static void check_start_drift(struct session *session, const struct scene *clamp
 	scene_done(&plain);
 }
 
+/* The base run of a suffix is that of the prompt without it, its rows where their tokens are; the
+ * rows between are those of the placeholders. */
+static void check_base(struct session *session)
+{
+	struct error error = {0};
+	struct scene with, plain;
+	struct suffix suffix = session->suffix;
+	int64_t d = session->model.arch.d;
+	expect_ok(scene_run(&with, session, false, &error), &error);
+	assert_int_equal(with.prompt, PROMPT + SUFFIX);
+	assert_int_equal(with.total, TOTAL);
+	session_drop_suffix(session);
+	expect_ok(scene_run(&plain, session, false, &error), &error);
+	expect_ok(session_add_suffix(session, suffix.count, 4, suffix.monitor_weight, &error), &error);
+	close_to("J of the base run", with.J, plain.J, 0);
+	for (int s = 0; s < SITES; s++) {
+		const float *h = with.sites[s].h, *expected = plain.sites[s].h;
+		size_t row = (size_t)d * sizeof *h;
+		assert_memory_equal(h, expected, PROMPT * row);
+		assert_memory_equal(h + (PROMPT + SUFFIX) * d, expected + PROMPT * d, ANSWER * row);
+		assert_memory_not_equal(h + PROMPT * d, expected + PROMPT * d, row);
+	}
+	scene_done(&with);
+	scene_done(&plain);
+}
+
+/* Placeholder 4 as it is, moved to the embedding of token 9, and moved anywhere. */
+static void check_reading(struct session *session, const struct host *h)
+{
+	struct error error = {0};
+	struct suffix_reader *reader;
+	struct nearest_token nearest[SUFFIX];
+	size_t d = (size_t)h->arch.d;
+	const double *wte = h->reference->model[WEIGHT_WTE];
+	float *delta = mem_alloc(SUFFIX * d, sizeof *delta);
+	for (size_t j = 0; j < d; j++) {
+		delta[d + j] = (float)(wte[9 * d + j] - wte[4 * d + j]);
+		delta[2 * d + j] = (float)sin(1.0 + 7.0 * (double)j);
+	}
+	expect_ok(suffix_reader_create(&reader, session, &error), &error);
+	expect_ok(suffix_reader_read(reader, delta, nearest, &error), &error);
+	for (int i = 0; i < SUFFIX; i++) {
+		int64_t best = -1;
+		double largest = -2;
+		for (int64_t t = 0; t < h->arch.vocab; t++) {
+			double dot = 0, token = 0, trained = 0;
+			for (size_t j = 0; j < d; j++) {
+				double w = wte[(size_t)t * d + j];
+				double e = wte[4 * d + j] + (double)delta[(size_t)i * d + j];
+				dot += w * e;
+				token += w * w;
+				trained += e * e;
+			}
+			double cosine = dot / sqrt(token * trained);
+			if (cosine > largest) {
+				largest = cosine;
+				best = t;
+			}
+		}
+		assert_int_equal(nearest[i].id, best);
+		close_to("cosine", (double)nearest[i].cosine, largest, 1e-5);
+	}
+	assert_int_equal(nearest[0].id, 4);
+	assert_int_equal(nearest[1].id, 9);
+	close_to("cosine", (double)nearest[1].cosine, 1, 1e-5);
+	suffix_reader_destroy(&reader);
+	free(delta);
+}
+
 static void check_trajectory(const char *config, uint64_t seed)
 {
 	struct error error = {0};
@@ -308,6 +378,8 @@ static void check_trajectory(const char *config, uint64_t seed)
 	expect_ok(recovery_advance(recovery, STEPS, &error), &error);
 	const struct recovery_metrics *history = recovery_history(recovery);
 	check_start_drift(session, &clamped, recovery);
+	check_base(session);
+	check_reading(session, &h);
 
 	int64_t n = SUFFIX * h.arch.d;
 	double *g = mem_alloc((size_t)n, sizeof *g), *m = mem_alloc((size_t)n, sizeof *m);

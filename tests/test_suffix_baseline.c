@@ -267,6 +267,68 @@ static void test_refusals(void **state)
 	end(&f);
 }
 
+/* The change where the answer is read, found here from the two runs; its parts add up to it, and
+ * replaying it reads the answer from the same residual at that layer. */
+static void test_decomposition(void **state)
+{
+	(void)state;
+	struct error error = {0};
+	struct session *session = builtin_session_open();
+	struct scene clamped, plain;
+	struct recovery *recovery;
+	struct recovery_final final;
+	struct decomposition parts;
+	const char *objective = "answer_logprob:ids=310,320";
+	size_t d = (size_t)session->model.arch.d;
+	expect_ok(session_set_objective(session, &objective, 1, &error), &error);
+	set(session, "project", "none");
+	expect_ok(scene_run(&plain, session, true, &error), &error);
+	expect_ok(session_add_suffix(session, 3, 4, 0.1, &error), &error);
+	expect_ok(scene_run(&clamped, session, true, &error), &error);
+	expect_ok(recovery_create(&recovery, session, &clamped, NULL, &error), &error);
+	float *delta = mem_alloc(3 * d, sizeof *delta);
+	for (size_t i = 0; i < 3 * d; i++)
+		delta[i] = (float)(0.3 * sin((double)i));
+	expect_ok(decompose(&parts, session, recovery, &clamped, delta, 5, false, &error), &error);
+	assert_true(parts.suffix);
+	assert_int_equal(parts.suffix_layer, session->sites[0].sae.layer);
+	assert_int_equal(parts.rows, 1);
+	assert_int_equal(parts.positions[0], BUILTIN_WORDS - 1);
+	/* The session is as it was. */
+	assert_int_equal(session->suffix.count, 3);
+	assert_int_equal(session->prompt.count, BUILTIN_WORDS + 3);
+	assert_int_equal(session->settings.steps, 100);
+
+	float *h = mem_alloc((size_t)clamped.total * d, sizeof *h);
+	expect_ok(recovery_evaluate(recovery, delta, &final, &error), &error);
+	expect_ok(recovery_state(recovery, 0, RECOVERY_OUT, h, &error), &error);
+	const float *with = h + (BUILTIN_WORDS + 2) * d, *without = plain.sites[0].h + (BUILTIN_WORDS - 1) * d;
+	double largest = 0;
+	for (size_t j = 0; j < d; j++) {
+		close_to("change", (double)parts.components[COMPONENT_FULL].rows[j], (double)(with[j] - without[j]),
+			 1e-6);
+		largest = fmax(largest, fabs((double)(with[j] - without[j])));
+	}
+	assert_true(largest > 0.1);
+	assert_true(parts.identity_error < 1e-5 * largest);
+	/* Of a perturbation of nothing but that, at the prompt's last position. */
+	session_drop_suffix(session);
+	recovery_destroy(&recovery);
+	set(session, "delta-layers", "1");
+	expect_ok(recovery_create(&recovery, session, &plain, NULL, &error), &error);
+	expect_ok(recovery_evaluate(recovery, parts.components[COMPONENT_FULL].rows, &final, &error), &error);
+	close_to("replay", parts.components[COMPONENT_FULL].objective, final.objective, 0);
+	close_to("drift", parts.components[COMPONENT_FULL].drift_l2, final.drift_l2, 0);
+	assert_true(final.objective != plain.J);
+	decomposition_done(&parts);
+	recovery_destroy(&recovery);
+	scene_done(&clamped);
+	scene_done(&plain);
+	session_close(&session);
+	free(delta);
+	free(h);
+}
+
 /* Options by name, and back as the command that makes them. */
 static void test_options(void **state)
 {
@@ -319,10 +381,8 @@ static void test_options(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_baseline),
-		cmocka_unit_test(test_interrupt),
-		cmocka_unit_test(test_refusals),
-		cmocka_unit_test(test_options),
+		cmocka_unit_test(test_baseline),      cmocka_unit_test(test_interrupt), cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_decomposition), cmocka_unit_test(test_options),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

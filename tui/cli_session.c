@@ -100,6 +100,8 @@ static cJSON *decomposition_json(const struct decomposition *parts)
 	cJSON_AddNumberToObject(json, "identity_error", parts->identity_error);
 	cJSON_AddNumberToObject(json, "top_k", (double)parts->top_k);
 	cJSON_AddStringToObject(json, "reference", parts->clamped_run ? "clamped-run" : "before-delta");
+	if (parts->suffix)
+		cJSON_AddNumberToObject(json, "suffix_layer", parts->suffix_layer);
 	return json;
 }
 
@@ -131,6 +133,10 @@ static void print_decomposition(const struct decomposition *parts, const struct 
 {
 	double full = parts->components[COMPONENT_FULL].norm;
 	bool ascii = plain_bars(o);
+	if (parts->suffix)
+		printf("the change that the suffix makes at layer %d where the answer is read, replayed without a "
+		       "suffix\n",
+		       parts->suffix_layer);
 	printf("%-21s %9s %7s  %-21s  %-22s %-22s %s\n", "component", "norm", "cosine", "norm x cosine, of full",
 	       "alone", "all but it", "drift");
 	for (int i = 0; i < COMPONENT_COUNT; i++) {
