@@ -72,15 +72,6 @@ void desk_notice(struct desk *desk, const char *format, ...)
 						: sizeof raw - 1);
 }
 
-/* Appends an argument quoted for a shell. */
-static void add_quoted(struct strbuf *b, const char *s)
-{
-	strbuf_add_char(b, '\'');
-	for (; *s; s++)
-		strbuf_add_string(b, *s == '\'' ? "'\\''" : (char[]){*s, '\0'});
-	strbuf_add_char(b, '\'');
-}
-
 char *desk_command_text(const struct desk *desk, const char *verb, bool clamps)
 {
 	const struct session *session = desk->session;
@@ -88,32 +79,33 @@ char *desk_command_text(const struct desk *desk, const char *verb, bool clamps)
 	strbuf_printf(&b, "rebound %s", verb);
 	if (desk->options.model) {
 		strbuf_add_string(&b, " --model ");
-		add_quoted(&b, desk->options.model);
+		strbuf_add_quoted(&b, desk->options.model);
 	}
 	for (int i = 0; i < desk->options.sae_count; i++) {
 		strbuf_add_string(&b, " --sae ");
-		add_quoted(&b, desk->options.saes[i]);
+		strbuf_add_quoted(&b, desk->options.saes[i]);
 	}
 	for (int i = 0; i < desk->options.label_count; i++) {
 		strbuf_add_string(&b, " --labels ");
-		add_quoted(&b, desk->options.labels[i]);
+		strbuf_add_quoted(&b, desk->options.labels[i]);
 	}
 	if (desk->options.prompts) {
 		strbuf_add_string(&b, " --prompts ");
-		add_quoted(&b, desk->options.prompts);
+		strbuf_add_quoted(&b, desk->options.prompts);
 	}
 	/* A prompt made on the screen is in no file: its text says what it is. */
 	bool mine = session->prompt_id && strncmp(session->prompt_id, "mine-", 5) == 0;
 	if (session->prompt_id && !mine) {
 		strbuf_add_string(&b, " --prompt ");
-		add_quoted(&b, session->prompt_id);
+		strbuf_add_quoted(&b, session->prompt_id);
 	} else if (session->prompt_text) {
 		strbuf_add_string(&b, session->chat ? " --chat --text " : " --text ");
-		add_quoted(&b, session->prompt_text);
+		strbuf_add_quoted(&b, session->prompt_text);
 	}
-	for (int i = 0; session->has_objective && i < session->objective.count; i++) {
+	/* A suffix's objective is its own. */
+	for (int i = 0; !desk->aside.on && session->has_objective && i < session->objective.count; i++) {
 		strbuf_add_string(&b, " --objective ");
-		add_quoted(&b, session->objective.specs[i]);
+		strbuf_add_quoted(&b, session->objective.specs[i]);
 	}
 	if (clamps && session_has_clamps(session)) {
 		char *text = session_clamps_command(session);
@@ -147,9 +139,9 @@ void desk_log_export(struct desk *desk, const char *format, bool redact, const c
 	struct strbuf b = {0};
 	char shown[200];
 	strbuf_add_string(&b, "rebound export ");
-	add_quoted(&b, desk->run.path);
+	strbuf_add_quoted(&b, desk->run.path);
 	strbuf_printf(&b, " --format %s%s --out ", format, redact ? " --redact" : "");
-	add_quoted(&b, path);
+	strbuf_add_quoted(&b, path);
 	text_printable(shown, sizeof shown, path, strlen(path));
 	mem_reserve((void **)&desk->log, &desk->log_capacity, desk->log_count + 1, sizeof *desk->log);
 	desk->log[desk->log_count++] = (struct snapshot_log){strbuf_take(&b), mem_printf("written to %s", shown)};
@@ -161,9 +153,9 @@ void desk_log_compare(struct desk *desk, const char *a, const char *b, const cha
 	struct strbuf line = {0};
 	char shown[200];
 	strbuf_add_string(&line, "rebound compare ");
-	add_quoted(&line, a);
+	strbuf_add_quoted(&line, a);
 	strbuf_add_char(&line, ' ');
-	add_quoted(&line, b);
+	strbuf_add_quoted(&line, b);
 	text_printable(shown, sizeof shown, result, strlen(result));
 	mem_reserve((void **)&desk->log, &desk->log_capacity, desk->log_count + 1, sizeof *desk->log);
 	desk->log[desk->log_count++] = (struct snapshot_log){strbuf_take(&line), mem_strdup(shown)};
@@ -259,7 +251,7 @@ enum status desk_refresh(struct desk *desk, struct error *error)
 					   desk->clamp_serial, desk->base.present, desk->clamped.present};
 	}
 	if (status == STATUS_OK && desk->fit_site != desk->site && session->site_count > 0) {
-		status = sae_fit_measure(&desk->fit, &desk->base, desk->site, error);
+		status = sae_fit_measure(&desk->fit, desk_plain_base(desk), desk->site, error);
 		desk->fit_site = desk->site;
 		desk->loss_pending = status == STATUS_OK;
 		if (status == STATUS_OK)
@@ -280,7 +272,7 @@ void desk_measure_loss(struct desk *desk)
 	if (desk->base_ms > WORTH_SAYING_MS)
 		desk_begin_job(desk, JOB_LOSS, "loss with the SAE spliced in");
 	session->cancel = &desk->called;
-	enum status status = sae_fit_measure_loss(&desk->fit, &desk->base, desk->fit_site, &error);
+	enum status status = sae_fit_measure_loss(&desk->fit, desk_plain_base(desk), desk->fit_site, &error);
 	session->cancel = &desk->cancel;
 	if (desk->job == JOB_LOSS)
 		desk_end_job(desk);
@@ -311,7 +303,8 @@ enum status desk_update_features(struct desk *desk, struct error *error)
 	desk->z_base = z;
 	if (status == STATUS_OK && desk->has_clamped) {
 		desk->z_clamped = mem_alloc(F, sizeof *z);
-		status = encode_rows(sae, desk->clamped.sites[desk->site].h + at, 1, desk->z_clamped, NULL, error);
+		status = encode_rows(sae, scene_reference(&desk->clamped)->sites[desk->site].h + at, 1, desk->z_clamped,
+				     NULL, error);
 	}
 	if (status == STATUS_OK && desk->run.evaluated) {
 		float *h = mem_alloc((size_t)(desk->clamped.total * sae->d), sizeof *h);
@@ -413,6 +406,7 @@ enum status desk_open(struct desk *desk, const struct worker_options *options, s
 	desk->clamp_serial = 1;
 	desk->mode = OP_CLAMP_SET_ACTIVE;
 	desk->mode_value = -5;
+	suffix_options_init(&desk->suffix);
 	desk_begin_job(desk, JOB_LOADING, "loading the model");
 	struct session_options session = {
 		.model = options->model,
@@ -464,5 +458,6 @@ void desk_close(struct desk *desk)
 	free(desk->states);
 	prompt_set_done(&desk->prompts);
 	judge_lists_destroy(&desk->judges);
+	suffix_options_done(&desk->suffix);
 	session_close(&desk->session);
 }

@@ -1,8 +1,8 @@
 /* What the worker thread keeps: the session and everything that the screens show of it.
  * desk.c opens it and computes what is out of date; desk_commands.c carries commands out;
- * desk_run.c owns the recovery; desk_feature.c a feature's own view; desk_compare.c two sessions
- * side by side; desk_snapshot.c makes the value that is published.
- * One thread; long work calls desk_pulse now and then, which publishes and says whether to go on.
+ * desk_run.c owns the recovery; desk_suffix.c one that trains a suffix; desk_feature.c a feature's own view;
+ * desk_compare.c two sessions side by side; desk_snapshot.c makes the value that is published. One thread; long work
+ * calls desk_pulse now and then, which publishes and says whether to go on.
  */
 #ifndef REBOUND_DESK_H
 #define REBOUND_DESK_H
@@ -20,6 +20,8 @@
 #include "sessions/sae_fit.h"
 #include "sessions/selftest.h"
 #include "sessions/snapshot.h"
+#include "sessions/suffix_baseline.h"
+#include "sessions/suffix_tokens.h"
 #include "sessions/worker.h"
 
 /* The clamps at one moment, for undo. */
@@ -49,6 +51,20 @@ struct desk_run {
 	int64_t show_ms; /* how long showing a state took */
 	struct recovery_final final;
 	float *delta; /* [rows, d] */
+};
+
+/* What a run that trains a suffix replaces: the session's objective and settings (its prompt has
+ * the suffix behind it) and the scenes, which are the baseline's until the run is forgotten. */
+struct desk_aside {
+	bool on;
+	struct objective objective;
+	bool has_objective;
+	struct recovery_settings settings;
+	struct scene base, clamped;
+	int token;
+	bool valid_flip; /* by the judges of the base and clamped texts */
+	struct suffix_reader *reader;
+	struct nearest_token *nearest; /* [session's suffix], at the step shown */
 };
 
 /* A feature's own view, and the features over the prompt set. */
@@ -102,9 +118,11 @@ struct desk {
 
 	struct desk_view view;
 	struct desk_run run;
+	struct suffix_options suffix; /* of the next one */
+	struct desk_aside aside;
 	struct snapshot_run *earlier;  /* those that it was forked from, the first first */
 	int earlier_count, run_begin;  /* snapshot.h */
-	struct snapshot_method method; /* what was last made of a refused answer; known: it is shown */
+	struct snapshot_method method; /* what two stages or a search made last; known: it is shown */
 	bool flips_running;
 	int flips_at;
 
@@ -115,6 +133,7 @@ struct desk {
 	struct judge_lists *judges;
 	char verdicts[STATE_COUNT][160]; /* on texts */
 	bool text_stale[STATE_COUNT], text_running[STATE_COUNT];
+	int64_t text_step; /* that the recovered text is of */
 	bool exported;
 	const struct comparison *comparison; /* held; NULL: none */
 	uint64_t comparison_serial;
@@ -220,23 +239,48 @@ void desk_history(struct snapshot_history *out, const struct recovery *recovery)
 void desk_earlier_forget(struct desk *desk);
 
 /* desk_run.c */
-/* `start` NULL: from 0. */
-enum status WARN_UNUSED desk_run_start(struct desk *desk, const struct desk_start *start, struct error *error);
+/* Forgets the run before. */
+enum status WARN_UNUSED desk_run_start(struct desk *desk, struct error *error);
+/* With the session and scenes as they are: a suffix stays. `start` NULL: from 0. */
+enum status WARN_UNUSED desk_run_begin(struct desk *desk, const struct desk_start *start, struct error *error);
+/* The same as a fork's: with the settings as they are now. */
+enum status WARN_UNUSED desk_run_again(struct desk *desk, const struct desk_start *start, struct error *error);
+/* "recover --steps 20", "recover --suffix 16": what repeats it; a new string. */
+char *desk_run_verb(const struct desk *desk);
 /* Some steps of the running recovery; ends it when it is through. */
 void desk_run_slice(struct desk *desk);
 /* Interrupted by the user: says where, and shows what was reached. The cancel flag must be
  * clear. */
 void desk_run_pause(struct desk *desk);
-void desk_run_stop(struct desk *desk); /* writes the end of the journal, forgets it */
+/* Writes the end of the journal, forgets it; what a suffix replaced is put back. */
+void desk_run_stop(struct desk *desk);
 enum status WARN_UNUSED desk_run_show(struct desk *desk, int64_t step, struct error *error);
 enum status WARN_UNUSED desk_run_decompose(struct desk *desk, struct error *error);
 enum status WARN_UNUSED desk_generate(struct desk *desk, int64_t tokens, struct error *error);
+/* The recovered text of the step shown, and what the judges say of it. */
+enum status WARN_UNUSED desk_generate_recovered(struct desk *desk, int64_t tokens, struct judge_verdict *verdict,
+						struct error *error);
 /* "FORMAT PATH [redact]": the current run's session as a file (export.h). */
 enum status WARN_UNUSED desk_export(struct desk *desk, const char *text, struct error *error);
-/* desk_methods.c: all block; the texts, verdicts and a line of the log are what they leave, and
- * the first two the curves of their steps, until desk_method_forget. */
-enum status WARN_UNUSED desk_two_stage(struct desk *desk, struct error *error);
+/* desk_suffix.c */
+enum { SUFFIX_NEW_TOKENS = 48 }; /* of each of the three texts */
+/* The base and clamped texts, then a run that trains a suffix has begun; blocks until then. */
 enum status WARN_UNUSED desk_suffix(struct desk *desk, struct error *error);
+/* What the suffix of run.delta reads as. */
+enum status WARN_UNUSED desk_suffix_read(struct desk *desk, struct error *error);
+/* The steps are made: the recovered text, and a line of the log. */
+enum status WARN_UNUSED desk_suffix_finish(struct desk *desk, struct error *error);
+void desk_put_back(struct desk *desk);
+/* Forgets such a run, for what needs the desk's own input; nothing without one. */
+void desk_leave_suffix(struct desk *desk);
+/* The settings of the desk's own runs, and the base run of its prompt, also while a suffix is
+ * there. */
+struct recovery_settings *desk_settings(struct desk *desk);
+struct scene *desk_plain_base(struct desk *desk);
+/* desk_methods.c: all block; the texts, verdicts and a line of the log are what they leave, and
+ * the curves of their steps, until desk_method_forget. */
+enum status WARN_UNUSED desk_two_stage(struct desk *desk, struct error *error);
+void desk_show_texts(struct desk *desk, const struct refusal *refusal);
 void desk_method_forget(struct desk *desk);
 enum status WARN_UNUSED desk_radius(struct desk *desk, struct error *error);
 enum status WARN_UNUSED desk_note(struct desk *desk, const char *text, struct error *error);

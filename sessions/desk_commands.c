@@ -98,6 +98,7 @@ static enum status find_flips(struct desk *desk, const struct command *command, 
 	(void)command;
 	if (desk->prompts.count == 0)
 		return error_set(error, STATUS_INVALID, "there are no prompts to judge");
+	desk_leave_suffix(desk);
 	desk->flips_running = !desk->flips_running;
 	desk->flips_at = 0;
 	if (!desk->flips_running)
@@ -281,6 +282,7 @@ static enum status attribute(struct desk *desk, const struct command *command, s
 				 "no SAE is loaded, so there are no features to rank; start with --sae");
 	if (!desk->session->has_objective)
 		return error_set(error, STATUS_INVALID, "there is no objective to attribute; o chooses one");
+	desk_leave_suffix(desk);
 	desk_begin_job(desk, JOB_ATTRIBUTE, "ranking features");
 	struct attribution *items;
 	int64_t count;
@@ -388,6 +390,7 @@ static enum status set_error_treatment(struct desk *desk, const struct command *
 static enum status set_objective(struct desk *desk, const struct command *command, struct error *error)
 {
 	const char *spec = command->text;
+	desk_leave_suffix(desk);
 	enum status status = session_set_objective(desk->session, &spec, 1, error);
 	if (status)
 		return status;
@@ -397,12 +400,13 @@ static enum status set_objective(struct desk *desk, const struct command *comman
 
 static enum status delta_positions(struct desk *desk, const struct command *command, struct error *error)
 {
-	return settings_set(&desk->session->settings, "delta-positions", command->text, error);
+	return settings_set(desk_settings(desk), "delta-positions", command->text, error);
 }
 
 static enum status toggle_delta(struct desk *desk, const struct command *command, struct error *error)
 {
 	struct session *session = desk->session;
+	desk_leave_suffix(desk);
 	int64_t total = session_total_length(session), T = (int64_t)session->prompt.count;
 	if (command->number < 0 || command->number >= T)
 		return STATUS_OK;
@@ -431,7 +435,9 @@ static enum status set_setting(struct desk *desk, const struct command *command,
 	if (!equals)
 		return error_set(error, STATUS_INVALID, "a setting is written NAME=VALUE; found '%s'", command->text);
 	char *name = mem_strndup(command->text, (size_t)(equals - command->text));
-	enum status status = settings_set(&desk->session->settings, name, equals + 1, error);
+	enum status status = command->kind == COMMAND_SUFFIX_SETTING
+				     ? suffix_options_set(&desk->suffix, name, equals + 1, error)
+				     : settings_set(desk_settings(desk), name, equals + 1, error);
 	free(name);
 	return status == STATUS_NOTHING ? STATUS_INVALID : status;
 }
@@ -453,7 +459,7 @@ static enum status run_or_pause(struct desk *desk, const struct command *command
 		run->live = true;
 		return STATUS_OK;
 	}
-	return desk_run_start(desk, NULL, error);
+	return desk_run_start(desk, error);
 }
 
 static enum status one_step(struct desk *desk, const struct command *command, struct error *error)
@@ -462,7 +468,7 @@ static enum status one_step(struct desk *desk, const struct command *command, st
 	struct desk_run *run = &desk->run;
 	enum status status = STATUS_OK;
 	if (!run->recovery || run->finished) {
-		status = desk_run_start(desk, NULL, error);
+		status = desk_run_start(desk, error);
 		if (status)
 			return status;
 	}
@@ -604,6 +610,7 @@ void desk_command(struct desk *desk, const struct command *command)
 		[COMMAND_SCRUB] = scrub,
 		[COMMAND_FORK] = fork_run,
 		[COMMAND_SETTING] = set_setting,
+		[COMMAND_SUFFIX_SETTING] = set_setting,
 		[COMMAND_DECOMPOSE] = run_decompose,
 		[COMMAND_EXPORT] = run_export,
 		[COMMAND_NOTE] = note,

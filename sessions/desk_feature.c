@@ -102,7 +102,7 @@ enum status desk_view_update(struct desk *desk, struct error *error)
 	view->length = desk->base.prompt;
 	enum status status = add_along(desk, STATE_BASE, desk->base.sites[view->site].h, error);
 	if (status == STATUS_OK && desk->has_clamped)
-		status = add_along(desk, STATE_CLAMPED, desk->clamped.sites[view->site].h, error);
+		status = add_along(desk, STATE_CLAMPED, scene_reference(&desk->clamped)->sites[view->site].h, error);
 	if (status == STATUS_OK && desk->run.evaluated) {
 		size_t d = (size_t)desk->session->sites[view->site].sae.d;
 		float *h = mem_alloc((size_t)desk->clamped.total * d, sizeof *h);

@@ -88,7 +88,7 @@ enum status desk_fork(struct desk *desk, struct error *error)
 	struct snapshot_run *earlier = with_current(desk, &count);
 	struct desk_start start;
 	start_of(&start, desk);
-	enum status status = desk_run_start(desk, &start, error); /* which forgets the earlier ones */
+	enum status status = desk_run_again(desk, &start, error); /* which forgets the earlier ones */
 	start_done(&start);
 	desk->earlier = earlier;
 	desk->earlier_count = count;

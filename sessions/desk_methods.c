@@ -1,5 +1,4 @@
-/* The desk's longer methods: a refused answer in two stages or by a suffix, and the recovery
- * radius. */
+/* The desk's longer methods: a refused answer in two stages, and the recovery radius. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,24 +6,21 @@
 #include "compute/base/mem.h"
 #include "sessions/desk.h"
 #include "sessions/radius.h"
-#include "sessions/suffix_baseline.h"
 #include "sessions/two_stage.h"
 
 /* What a method replaces while it runs. Between steps it is put back for as long as it takes
  * to make a snapshot: the screens show the desk's own prompt, objective and settings. */
 struct running {
 	struct desk *desk;
-	const char *name; /* "two stages" */
 	struct recovery_settings settings;
 	struct objective objective;
 	bool has_objective;
-	struct suffix suffix; /* none */
 };
 
-static void take(struct running *r, struct desk *desk, const char *name)
+static void take(struct running *r, struct desk *desk)
 {
 	struct session *session = desk->session;
-	*r = (struct running){.desk = desk, .name = name, .objective = session->objective};
+	*r = (struct running){.desk = desk, .objective = session->objective};
 	r->has_objective = session->has_objective;
 	session->objective = (struct objective){0};
 	session->has_objective = false;
@@ -36,18 +32,13 @@ static void exchange(struct running *r)
 	struct session *session = r->desk->session;
 	struct running now = {.settings = session->settings,
 			      .objective = session->objective,
-			      .has_objective = session->has_objective,
-			      .suffix = session->suffix};
-	session->prompt.count += (size_t)r->suffix.count;
-	session->prompt.count -= (size_t)now.suffix.count;
+			      .has_objective = session->has_objective};
 	session->settings = r->settings;
 	session->objective = r->objective;
 	session->has_objective = r->has_objective;
-	session->suffix = r->suffix;
 	r->settings = now.settings;
 	r->objective = now.objective;
 	r->has_objective = now.has_objective;
-	r->suffix = now.suffix;
 }
 
 static void put_back(struct running *r)
@@ -69,7 +60,7 @@ static void publish(struct running *r)
 static void show_phase(void *context, const char *what)
 {
 	struct running *r = context;
-	snprintf(r->desk->job_text, sizeof r->desk->job_text, "%s: %s", r->name, what);
+	snprintf(r->desk->job_text, sizeof r->desk->job_text, "two stages: %s", what);
 	r->desk->job_done = r->desk->job_total = 0;
 	publish(r);
 }
@@ -81,7 +72,6 @@ static void show_steps(void *context, const struct recovery *recovery)
 	struct snapshot_method *method = &desk->method;
 	desk_method_forget(desk);
 	method->known = true;
-	method->suffix = recovery_is_suffix(recovery);
 	method->budget = recovery_budget(recovery);
 	snprintf(method->title, sizeof method->title, "%s", desk->job_text);
 	desk_history(&method->history, recovery);
@@ -96,7 +86,7 @@ void desk_method_forget(struct desk *desk)
 	desk->method = (struct snapshot_method){0};
 }
 
-static void show_texts(struct desk *desk, const struct refusal *t)
+void desk_show_texts(struct desk *desk, const struct refusal *t)
 {
 	static const int states[REFUSAL_STATES] = {STATE_BASE, STATE_CLAMPED, STATE_RECOVERED};
 	for (int i = 0; i < REFUSAL_STATES; i++) {
@@ -116,12 +106,8 @@ static void log_result(struct desk *desk, const char *verb, const struct refusal
 	struct strbuf stages = {0};
 	for (int i = 0; i < t->stage_count; i++) {
 		const struct experiment *x = &t->stages[i];
-		if (recovery_is_suffix(x->recovery))
-			strbuf_printf(&stages, "%+.2f to %+.2f, monitor %.2f of its start, ",
-				      scene_reference(&x->clamped)->J, x->final.objective, x->final.monitor_relative);
-		else
-			strbuf_printf(&stages, "stage %d %+.2f to %+.2f, ", i + 1, scene_reference(&x->clamped)->J,
-				      x->final.objective);
+		strbuf_printf(&stages, "stage %d %+.2f to %+.2f, ", i + 1, scene_reference(&x->clamped)->J,
+			      x->final.objective);
 	}
 	desk_log(desk, verb, true, "%s: %srelative drift %.4f; %s",
 		 !t->valid_flip ? "no valid flip"
@@ -131,11 +117,10 @@ static void log_result(struct desk *desk, const char *verb, const struct refusal
 	strbuf_done(&stages);
 }
 
-/* One method on the desk's prompt and clamps; `suffix` NULL: the two stages. */
-static enum status recover_refusal(struct desk *desk, const char *name, const char *verb,
-				   const struct suffix_options *suffix,
-				   const struct recovery_settings stages[STAGE_COUNT], struct error *error)
+enum status desk_two_stage(struct desk *desk, struct error *error)
 {
+	static const char verb[] = "recover --stages 2";
+	desk_leave_suffix(desk);
 	struct session *session = desk->session;
 	const struct prompt *prompt = desk->prompt >= 0 ? &desk->prompts.items[desk->prompt] : NULL;
 	struct running running;
@@ -145,6 +130,7 @@ static enum status recover_refusal(struct desk *desk, const char *name, const ch
 					  .on_steps = show_steps,
 					  .context = &running};
 	struct refusal t = {0};
+	struct recovery_settings stages[STAGE_COUNT];
 	if (!desk->has_clamped)
 		return error_set(error, STATUS_INVALID,
 				 "there is nothing to recover from: clamp a feature first (space)");
@@ -153,44 +139,25 @@ static enum status recover_refusal(struct desk *desk, const char *name, const ch
 		options.refusals = (const char *const *)prompt->refusals;
 		options.refusal_count = prompt->refusal_count;
 	}
-	char *command = desk_command_text(desk, verb, true);
 	desk_method_forget(desk);
-	desk_begin_job(desk, JOB_GENERATE, name);
+	desk_begin_job(desk, JOB_GENERATE, "two stages");
+	/* The method's objective is its own: the commands name none. */
+	take(&running, desk);
+	two_stage_settings(stages);
+	char *command = desk_command_text(desk, verb, true);
 	enum status status = experiment_open_journal(&options.journal, session, NULL, command, error);
-	take(&running, desk, name);
 	if (status == STATUS_OK)
-		status = suffix ? suffix_baseline_run(&t, session, &options, suffix, error)
-				: two_stage_run(&t, session, &options, stages, error);
+		status = two_stage_run(&t, session, &options, stages, error);
 	enum status closed = journal_close(&options.journal, status ? NULL : error);
 	status = status ? status : closed;
-	put_back(&running);
-	show_texts(desk, &t);
+	desk_show_texts(desk, &t);
+	(void)!session_set_objective(session, NULL, 0, NULL); /* none is accepted */
 	if (status == STATUS_OK)
 		log_result(desk, verb, &t);
+	put_back(&running);
 	refusal_done(&t);
-	free(command);
-	return status;
-}
-
-enum status desk_two_stage(struct desk *desk, struct error *error)
-{
-	struct recovery_settings stages[STAGE_COUNT];
-	two_stage_settings(stages);
-	enum status status = recover_refusal(desk, "two stages", "recover --stages 2", NULL, stages, error);
 	two_stage_settings_done(stages);
-	return status;
-}
-
-enum status desk_suffix(struct desk *desk, struct error *error)
-{
-	struct suffix_options suffix;
-	suffix_options_init(&suffix);
-	char *name = mem_printf("suffix of %lld tokens", (long long)suffix.tokens);
-	char *verb = mem_printf("recover --suffix %lld", (long long)suffix.tokens);
-	enum status status = recover_refusal(desk, name, verb, &suffix, NULL, error);
-	suffix_options_done(&suffix);
-	free(name);
-	free(verb);
+	free(command);
 	return status;
 }
 
@@ -239,6 +206,7 @@ static void end_trials(struct desk *desk, const struct radius *radius)
 
 enum status desk_radius(struct desk *desk, struct error *error)
 {
+	desk_leave_suffix(desk);
 	struct session *session = desk->session;
 	struct radius radius;
 	struct trials trials = {desk, session->settings.budget};

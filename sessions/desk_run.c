@@ -19,13 +19,21 @@ static void journal_failed(struct desk *desk, const struct error *error)
 	desk_report(desk, STATUS_FAILED, error);
 }
 
+char *desk_run_verb(const struct desk *desk)
+{
+	char *options =
+		desk->aside.on ? suffix_options_command(&desk->suffix) : settings_command(&desk->session->settings);
+	char *verb = mem_printf("recover%s%s", options[0] ? " " : "", options);
+	free(options);
+	return verb;
+}
+
 static void open_journal(struct desk *desk, const float *start)
 {
 	struct desk_run *run = &desk->run;
 	struct session *session = desk->session;
 	struct error error;
-	char *options = settings_command(&session->settings);
-	char *verb = mem_printf("recover%s%s", options[0] ? " " : "", options);
+	char *verb = desk_run_verb(desk);
 	char *command = desk_command_text(desk, verb, true);
 	enum status status = desk->options.journal
 				     ? journal_create_beside(&run->journal, desk->options.journal, &error)
@@ -46,7 +54,6 @@ static void open_journal(struct desk *desk, const float *start)
 		run->path = mem_strdup(journal_path(run->journal));
 	else
 		journal_failed(desk, &error);
-	free(options);
 	free(verb);
 	free(command);
 }
@@ -72,13 +79,12 @@ static void journal_end(struct desk *desk, enum record_outcome outcome)
 	struct error error;
 	if (!run->journal)
 		return;
-	int64_t step = recovery_steps(run->recovery);
 	struct record_end end = {
 		.recovery = run->recovery,
 		.outcome = outcome,
 		.result = run->delta,
-		.result_step = step,
-		.final = outcome == RECORD_COMPLETE && run->evaluated && run->shown == step ? &run->final : NULL,
+		.result_step = run->shown,
+		.final = outcome == RECORD_COMPLETE && run->evaluated ? &run->final : NULL,
 		.wall_s = run->wall_s,
 		.array_prefix = "",
 	};
@@ -103,9 +109,14 @@ static float *start_rows(const struct desk *desk, const struct desk_start *start
 	return delta;
 }
 
-enum status desk_run_start(struct desk *desk, const struct desk_start *start, struct error *error)
+enum status desk_run_start(struct desk *desk, struct error *error)
 {
 	desk_run_stop(desk);
+	return desk_run_begin(desk, NULL, error);
+}
+
+enum status desk_run_begin(struct desk *desk, const struct desk_start *start, struct error *error)
+{
 	if (!desk->session->has_objective)
 		return error_set(error, STATUS_INVALID, "there is no objective to recover; o chooses one");
 	if (!desk->has_clamped)
@@ -147,28 +158,44 @@ enum status desk_run_show(struct desk *desk, int64_t step, struct error *error)
 	enum status status = recovery_delta(run->recovery, step, run->delta, error);
 	if (status == STATUS_OK)
 		status = recovery_evaluate(run->recovery, run->delta, &run->final, error);
+	if (status == STATUS_OK && desk->aside.on)
+		status = desk_suffix_read(desk, error);
 	run->evaluated = status == STATUS_OK;
 	run->shown = step;
 	desk->features_dirty = true;
 	desk->parts_stale = desk->has_parts && desk->parts_step != step;
+	desk->text_stale[STATE_RECOVERED] = desk->text_step != step;
 	return status;
 }
 
-static void finish(struct desk *desk)
+static void log_result(struct desk *desk)
 {
-	struct desk_run *run = &desk->run;
-	run->running = false;
-	run->finished = true;
-	journal_end(desk, RECORD_COMPLETE);
-	char *options = settings_command(&desk->session->settings);
-	char *verb = mem_printf("recover%s%s", options[0] ? " " : "", options);
+	const struct desk_run *run = &desk->run;
+	char *verb = desk_run_verb(desk);
 	desk_log(desk, verb, true, "%s at %+.3f: |delta| %.2f, relative drift %.4f, %lld steps in %.2f s",
 		 run->final.present ? "recovered" : "not recovered", run->final.objective, run->final.delta_norm,
 		 run->final.drift_relative_l2, (long long)recovery_steps(run->recovery), run->wall_s);
-	free(options);
 	free(verb);
 	if (desk->prompt >= 0 && desk->base.present && !desk->clamped.present && run->final.present)
 		desk->states[desk->prompt].state = FLIP_RECOVERED;
+}
+
+/* All steps are made: what counts as the result is shown, the last state or a checkpoint. */
+static enum status finish(struct desk *desk, struct error *error)
+{
+	struct desk_run *run = &desk->run;
+	int64_t step;
+	run->running = false;
+	run->finished = true;
+	enum status status = recovery_result(run->recovery, run->delta, &step, error);
+	if (status == STATUS_OK)
+		status = desk_run_show(desk, step, error);
+	journal_end(desk, status ? RECORD_FAILED : RECORD_COMPLETE);
+	if (status == STATUS_OK && desk->aside.on)
+		status = desk_suffix_finish(desk, error);
+	else if (status == STATUS_OK)
+		log_result(desk);
+	return status;
 }
 
 void desk_run_slice(struct desk *desk)
@@ -188,7 +215,7 @@ void desk_run_slice(struct desk *desk)
 	run->wall_s += (double)(end - begin) / 1000;
 	journal_steps(desk);
 	bool through = recovery_steps(run->recovery) >= recovery_planned(run->recovery);
-	if (status == STATUS_OK && (run->live || through))
+	if (status == STATUS_OK && run->live && !through)
 		status = desk_run_show(desk, recovery_steps(run->recovery), &error);
 	run->show_ms = desk_now_ms() - end;
 	if (status == STATUS_CANCELLED) {
@@ -201,7 +228,10 @@ void desk_run_slice(struct desk *desk)
 		desk_report(desk, status, &error);
 		desk_end_job(desk);
 	} else if (through) {
-		finish(desk);
+		status = finish(desk, &error);
+		if (status == STATUS_CANCELLED)
+			atomic_store(&desk->cancel, false);
+		desk_report(desk, status, &error);
 		desk_end_job(desk);
 	} else {
 		desk->job = JOB_RECOVER;
@@ -224,7 +254,8 @@ void desk_run_pause(struct desk *desk)
 	desk_notice(desk, "the recovery is paused at step %lld; r goes on", (long long)recovery_steps(run->recovery));
 }
 
-void desk_run_stop(struct desk *desk)
+/* All that belongs to the run; a suffix stays. */
+static void forget_run(struct desk *desk)
 {
 	struct desk_run *run = &desk->run;
 	struct error error;
@@ -244,6 +275,21 @@ void desk_run_stop(struct desk *desk)
 	if (desk->job == JOB_RECOVER)
 		desk_end_job(desk);
 	desk->features_dirty = true;
+}
+
+void desk_run_stop(struct desk *desk)
+{
+	forget_run(desk);
+	desk_put_back(desk);
+}
+
+enum status desk_run_again(struct desk *desk, const struct desk_start *start, struct error *error)
+{
+	forget_run(desk);
+	enum status status = STATUS_OK;
+	if (desk->aside.on)
+		status = settings_copy(&desk->session->settings, &desk->suffix.settings);
+	return status ? status : desk_run_begin(desk, start, error);
 }
 
 enum status desk_run_decompose(struct desk *desk, struct error *error)
@@ -335,6 +381,8 @@ static enum status generate_state(struct desk *desk, int state, int64_t tokens, 
 	enum status status = generate(session, &options, &ids, error);
 	desk->text_running[state] = false;
 	desk->text_stale[state] = false;
+	if (state == STATE_RECOVERED)
+		desk->text_step = run->shown;
 	static const char *const names[] = {"base", "clamped", "recovered"};
 	if (run->journal) {
 		struct error failed;
@@ -348,24 +396,27 @@ static enum status generate_state(struct desk *desk, int state, int64_t tokens, 
 	return status;
 }
 
-/* What the judges say of the texts; the base model's is what the others are compared with. */
-static void judge_states(struct desk *desk)
+/* What the judges say of a text; the base model's is what the others are compared with. */
+static void judge_state(struct desk *desk, int state, struct judge_verdict *verdict)
 {
 	const struct prompt *prompt = desk->prompt >= 0 ? &desk->prompts.items[desk->prompt] : NULL;
-	for (int i = 0; i < STATE_COUNT; i++) {
-		if (!desk->texts[i])
-			continue;
-		struct judge_verdict verdict;
-		struct judge_input input = {.text = desk->texts[i]};
-		if (i != STATE_BASE)
-			input.base = desk->texts[STATE_BASE];
-		if (prompt) {
-			input.refusals = (const char *const *)prompt->refusals;
-			input.refusal_count = prompt->refusal_count;
-		}
-		judge_text(&verdict, desk->judges, &input);
-		judge_summary(desk->verdicts[i], &verdict);
+	struct judge_input input = {.text = desk->texts[state]};
+	if (state != STATE_BASE)
+		input.base = desk->texts[STATE_BASE];
+	if (prompt) {
+		input.refusals = (const char *const *)prompt->refusals;
+		input.refusal_count = prompt->refusal_count;
 	}
+	judge_text(verdict, desk->judges, &input);
+	judge_summary(desk->verdicts[state], verdict);
+}
+
+enum status desk_generate_recovered(struct desk *desk, int64_t tokens, struct judge_verdict *verdict,
+				    struct error *error)
+{
+	enum status status = generate_state(desk, STATE_RECOVERED, tokens, error);
+	judge_state(desk, STATE_RECOVERED, verdict);
+	return status;
 }
 
 enum status desk_generate(struct desk *desk, int64_t tokens, struct error *error)
@@ -375,14 +426,21 @@ enum status desk_generate(struct desk *desk, int64_t tokens, struct error *error
 				 "the model has no tokenizer, so its ids can't be shown as text");
 	if (!desk->has_base)
 		return error_set(error, STATUS_INVALID, "there is no prompt to continue");
+	if (desk->aside.on && tokens < SUFFIX_NEW_TOKENS)
+		tokens = SUFFIX_NEW_TOKENS; /* as many as the other two texts have */
 	desk_begin_job(desk, JOB_GENERATE, "generating");
-	desk->job_total = (double)(tokens * (1 + desk->has_clamped + desk->run.evaluated));
-	enum status status = generate_state(desk, STATE_BASE, tokens, error);
-	if (status == STATUS_OK && desk->has_clamped)
-		status = generate_state(desk, STATE_CLAMPED, tokens, error);
-	if (status == STATUS_OK && desk->run.evaluated)
-		status = generate_state(desk, STATE_RECOVERED, tokens, error);
-	judge_states(desk);
+	/* The other two texts of a suffix are those without it, and are there. */
+	const bool asked[STATE_COUNT] = {!desk->aside.on, !desk->aside.on && desk->has_clamped, desk->run.evaluated};
+	for (int i = 0; i < STATE_COUNT; i++)
+		desk->job_total += asked[i] ? (double)tokens : 0;
+	enum status status = STATUS_OK;
+	for (int i = 0; i < STATE_COUNT && status == STATUS_OK; i++)
+		if (asked[i])
+			status = generate_state(desk, i, tokens, error);
+	struct judge_verdict verdict;
+	for (int i = 0; i < STATE_COUNT; i++)
+		if (desk->texts[i])
+			judge_state(desk, i, &verdict);
 	if (status == STATUS_OK) {
 		char *verb = mem_printf("generate --max-new %lld", (long long)tokens);
 		desk_log(desk, verb, true, "%lld tokens in each known state", (long long)tokens);

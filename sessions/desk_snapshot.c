@@ -110,6 +110,19 @@ static void piece(const struct session *session, uint32_t id, char *out, size_t 
 	strbuf_done(&raw);
 }
 
+/* With its spaces and controls to be seen. */
+static void token_piece(const struct session *session, uint32_t id, char *out, size_t size)
+{
+	struct strbuf shown = {0};
+	if (session->model.tokenizer)
+		tokenizer_token_show(session->model.tokenizer, (int32_t)id, &shown);
+	if (shown.length > 0)
+		copy_text(out, size, shown.data);
+	else
+		snprintf(out, size, "#%u", id);
+	strbuf_done(&shown);
+}
+
 static void next_tokens(struct snapshot_state *out, const struct session *session, const float *logits,
 			const struct logit_summary *summary)
 {
@@ -143,7 +156,7 @@ static void states(struct snapshot *s, const struct desk *desk)
 	if (desk->has_base)
 		scene_state(&s->state[STATE_BASE], &desk->base);
 	if (desk->has_clamped)
-		scene_state(&s->state[STATE_CLAMPED], &desk->clamped);
+		scene_state(&s->state[STATE_CLAMPED], scene_reference(&desk->clamped));
 	if (run->evaluated) {
 		struct snapshot_state *r = &s->state[STATE_RECOVERED];
 		r->known = true;
@@ -159,13 +172,33 @@ static void states(struct snapshot *s, const struct desk *desk)
 		size_t n = strlen(desk->texts[i]);
 		s->state[i].has_text = true;
 		s->state[i].text_running = desk->text_running[i];
+		s->state[i].text_stale = desk->text_stale[i];
 		s->state[i].text = mem_alloc(n + 1, 1);
 		text_printable(s->state[i].text, n + 1, desk->texts[i], n);
 		copy_text(s->state[i].judge, sizeof s->state[i].judge, desk->verdicts[i]);
 	}
 	s->flip = FLIP_UNKNOWN;
 	if (desk->has_base && desk->has_clamped && desk->base.has_objective)
-		s->flip = desk_flip(desk->base.present, desk->clamped.present, run->evaluated && run->final.present);
+		s->flip = desk_flip(desk->base.present, scene_reference(&desk->clamped)->present,
+				    run->evaluated && run->final.present);
+}
+
+/* As `nearest` reads them, where that is known. */
+static void suffix_tokens(struct snapshot *s, const struct desk *desk)
+{
+	const struct session *session = desk->session;
+	int64_t first = (int64_t)session->prompt.count - session->suffix.count;
+	for (int i = 0; i < s->token_count; i++)
+		s->tokens[i].perturbed = false;
+	for (int64_t i = 0; i < session->suffix.count; i++) {
+		struct snapshot_token *t = &s->tokens[first + i];
+		t->perturbed = t->trained = true;
+		if (!desk->run.evaluated)
+			continue;
+		t->id = (uint32_t)desk->aside.nearest[i].id;
+		t->nearness = desk->aside.nearest[i].cosine;
+		token_piece(session, t->id, t->piece, sizeof t->piece);
+	}
 }
 
 static void tokens(struct snapshot *s, const struct desk *desk)
@@ -183,14 +216,7 @@ static void tokens(struct snapshot *s, const struct desk *desk)
 	for (int64_t i = 0; i < total; i++) {
 		struct snapshot_token *t = &s->tokens[i];
 		t->id = (uint32_t)(i < T ? session->prompt.ids[i] : session->objective.answer.ids[i - T]);
-		struct strbuf shown = {0};
-		if (session->model.tokenizer)
-			tokenizer_token_show(session->model.tokenizer, (int32_t)t->id, &shown);
-		if (shown.length > 0)
-			copy_text(t->piece, sizeof t->piece, shown.data);
-		else
-			snprintf(t->piece, sizeof t->piece, "#%u", t->id);
-		strbuf_done(&shown);
+		token_piece(session, t->id, t->piece, sizeof t->piece);
 		t->special = session->model.tokenizer && tokenizer_is_special(session->model.tokenizer, (int32_t)t->id);
 		t->generated = i >= T;
 		t->clamped = clamped && on[i];
@@ -201,6 +227,8 @@ static void tokens(struct snapshot *s, const struct desk *desk)
 		for (int64_t i = 0; i < total; i++)
 			s->tokens[i].perturbed = on[i];
 	free(on);
+	if (desk->aside.on)
+		suffix_tokens(s, desk);
 	const struct desk_run *run = &desk->run;
 	int64_t d = session->model.arch.d;
 	for (int64_t row = 0; run->evaluated && row < recovery_rows(run->recovery); row++) {
@@ -224,7 +252,8 @@ static void input(struct snapshot *s, const struct desk *desk)
 	for (int i = 0; i < desk->objective_count; i++)
 		copy_text(s->objective_choices[i], sizeof s->objective_choices[i], desk->objectives[i]);
 	char *at = positions_text(&session->clamp_positions),
-	     *delta = positions_text(&session->settings.delta_positions);
+	     *delta = session->suffix.count > 0 ? mem_strdup("suffix")
+						: positions_text(&session->settings.delta_positions);
 	copy_text(s->clamp_positions, sizeof s->clamp_positions, at);
 	copy_text(s->delta_positions, sizeof s->delta_positions, delta);
 	free(at);
@@ -366,16 +395,9 @@ static void token_scores(struct snapshot_score *out, int *count, const struct se
 			 const struct feature_score *from, int n)
 {
 	for (int i = 0; i < n && i < (int)ARRAY_LEN(((struct snapshot_view *)NULL)->promoted); i++) {
-		struct strbuf shown = {0};
 		out[i].id = from[i].id;
 		out[i].score = from[i].score;
-		if (session->model.tokenizer)
-			tokenizer_token_show(session->model.tokenizer, (int32_t)from[i].id, &shown);
-		if (shown.length > 0)
-			copy_text(out[i].text, sizeof out[i].text, shown.data);
-		else
-			snprintf(out[i].text, sizeof out[i].text, "#%u", from[i].id);
-		strbuf_done(&shown);
+		token_piece(session, from[i].id, out[i].text, sizeof out[i].text);
 		*count = i + 1;
 	}
 }
@@ -449,21 +471,48 @@ static void view(struct snapshot *s, const struct desk *desk)
 
 /* ---- recovery ---- */
 
+static void setting_values(struct snapshot *s, const struct desk *desk, const struct recovery_settings *settings)
+{
+	for (int of = 0; of < SETTINGS_OF_COUNT; of++) {
+		bool suffix = of == SETTINGS_OF_SUFFIX;
+		int n = 0;
+		while (suffix ? suffix_setting_name(n).name != NULL : setting_names[n].name != NULL)
+			n++;
+		s->settings_of[of].count = n;
+		s->settings_of[of].values = mem_alloc((size_t)n, sizeof *s->settings_of[of].values);
+		for (int i = 0; i < n; i++) {
+			char *value = suffix ? suffix_options_get(&desk->suffix, suffix_setting_name(i).name)
+					     : settings_get(settings, setting_names[i].name);
+			copy_text(s->settings_of[of].values[i], sizeof *s->settings_of[of].values, value);
+			free(value);
+		}
+	}
+}
+
+static void suffix_run(struct snapshot *s, const struct desk *desk)
+{
+	const struct session *session = desk->session;
+	const struct recovery_settings *settings = &session->settings;
+	char *lr = settings_get(settings, "lr"), *budget = settings_get(settings, "budget");
+	s->suffix = true;
+	snprintf(s->suffix_summary, sizeof s->suffix_summary, "suffix of %lld tokens lr %s budget %s steps %lld",
+		 (long long)session->suffix.count, lr, budget, (long long)settings->steps);
+	free(lr);
+	free(budget);
+	s->monitor = desk->run.final.monitor_relative;
+	s->step_loss = session->suffix.monitor_weight * s->monitor - desk->run.final.objective;
+}
+
 static void recovery(struct snapshot *s, const struct desk *desk)
 {
 	const struct desk_run *run = &desk->run;
-	const struct recovery_settings *settings = &desk->session->settings;
+	const struct recovery_settings *settings = desk->aside.on ? &desk->aside.settings : &desk->session->settings;
 	char *summary = settings_summary(settings);
 	copy_text(s->settings, sizeof s->settings, summary);
 	free(summary);
-	while (setting_names[s->setting_count].name)
-		s->setting_count++;
-	s->setting_values = mem_alloc((size_t)s->setting_count, sizeof *s->setting_values);
-	for (int i = 0; i < s->setting_count; i++) {
-		char *value = settings_get(settings, setting_names[i].name);
-		copy_text(s->setting_values[i], sizeof s->setting_values[i], value);
-		free(value);
-	}
+	setting_values(s, desk, settings);
+	if (desk->aside.on)
+		suffix_run(s, desk);
 	s->step_shown = -1;
 	s->method = desk->method;
 	snapshot_history_copy(&s->method.history, &desk->method.history);
@@ -502,6 +551,8 @@ static void decomposition(struct snapshot *s, const struct desk *desk)
 	const struct decomposition *parts = &desk->parts;
 	s->has_decomposition = true;
 	s->decomposition_stale = desk->parts_stale;
+	s->decomposition_of_suffix = parts->suffix;
+	s->decomposition_layer = parts->suffix_layer;
 	s->decomposition_step = (int)desk->parts_step;
 	s->identity_error = parts->identity_error;
 	s->component_count = COMPONENT_COUNT;
@@ -529,11 +580,11 @@ static void decomposition(struct snapshot *s, const struct desk *desk)
 		}
 		c->token_count = s->token_count;
 		c->per_token = mem_alloc((size_t)s->token_count, sizeof *c->per_token);
-		for (int64_t row = 0; row < parts->rows && desk->run.recovery; row++) {
+		for (int64_t row = 0; row < parts->rows; row++) {
 			double sum = 0;
 			for (int64_t k = 0; k < parts->d; k++)
 				sum += (double)from->rows[row * parts->d + k] * (double)from->rows[row * parts->d + k];
-			float *norm = &c->per_token[recovery_row_position(desk->run.recovery, row)];
+			float *norm = &c->per_token[parts->positions[row]];
 			*norm = (float)sqrt((double)*norm * (double)*norm + sum);
 		}
 	}
@@ -547,7 +598,7 @@ static void hint(struct snapshot *s, const struct desk *desk)
 		return;
 	if (!desk->has_clamped)
 		s->hint = desk->ranking ? HINT_CLAMP : HINT_RANK;
-	else if (!desk->base.present || desk->clamped.present)
+	else if (!desk->base.present || scene_reference(&desk->clamped)->present)
 		s->hint = HINT_OTHER_CLAMP;
 	else if (!run->recovery)
 		s->hint = HINT_RECOVER;
@@ -669,7 +720,8 @@ void snapshot_free(struct snapshot *s)
 	free(s->objective_choices);
 	free(s->tokens);
 	free(s->features);
-	free(s->setting_values);
+	for (int i = 0; i < SETTINGS_OF_COUNT; i++)
+		free(s->settings_of[i].values);
 	free(s->components);
 	free(s->log);
 	free(s);

@@ -36,6 +36,8 @@ struct snapshot_token {
 	bool special;
 	bool generated; /* not part of the prompt */
 	bool clamped, perturbed, readout, monitored;
+	bool trained;	  /* of a suffix: id and piece are of the nearest token, */
+	float nearness;	  /* by this cosine; 0: unknown */
 	float delta_norm; /* of the perturbation at this position; 0 if none */
 };
 
@@ -55,10 +57,10 @@ struct snapshot_state {
 	int top_count;
 	struct snapshot_read top[10]; /* best next tokens at the readout position */
 	int read_count;
-	struct snapshot_read reads[10]; /* the objective's own tokens, in order */
-	bool has_text, text_running;
-	char *text;	 /* generated continuation; NULL if none */
-	char judge[160]; /* which rule of which judge fired on which words; "" if none */
+	struct snapshot_read reads[10];		 /* the objective's own tokens, in order */
+	bool has_text, text_running, text_stale; /* stale: of another step than the one shown */
+	char *text;				 /* generated continuation; NULL if none */
+	char judge[160];			 /* which rule of which judge fired on which words; "" if none */
 };
 
 struct snapshot_feature {
@@ -116,6 +118,9 @@ struct snapshot_view {
 	struct snapshot_example examples[6];
 };
 
+/* Whose settings: a form for each. */
+enum settings_of { SETTINGS_OF_RECOVERY, SETTINGS_OF_SUFFIX, SETTINGS_OF_COUNT };
+
 /* A metric of every step made so far: curves. */
 struct snapshot_history {
 	int steps, planned; /* made; asked for */
@@ -123,11 +128,11 @@ struct snapshot_history {
 		*monitor; /* [steps]; the monitor of a suffix, against its value at the start */
 };
 
-/* What a method that recovers a refused answer (two stages, a suffix) makes or made of its
+/* What a method of several recoveries (two stages, the search for a radius) makes or made of its
  * steps, until another recovery is shown. */
 struct snapshot_method {
-	bool known, suffix;
-	char title[96]; /* "suffix of 16 tokens" */
+	bool known;
+	char title[96]; /* "two stages: stage 1: the anchor" */
 	double budget;
 	struct snapshot_history history;
 };
@@ -249,13 +254,19 @@ struct snapshot {
 
 	/* recovery */
 	char settings[200]; /* one line: "encoder lr 0.1 budget 20" */
-	int setting_count;  /* of setting_values: as many as setting_names, in that order */
-	char (*setting_values)[64];
+	/* As many as setting_names and suffix_setting_name have, in that order. */
+	struct {
+		int count;
+		char (*values)[64];
+	} settings_of[SETTINGS_OF_COUNT];
+	bool suffix;		  /* the run trains a suffix; base and clamped are without it */
+	char suffix_summary[200]; /* "suffix of 16 tokens lr 0.01 budget 40 steps 120" */
 	bool recovery_running, recovery_paused;
 	struct snapshot_history history;
 	int step_shown;								  /* 0..steps; -1: no run */
 	bool step_live;								  /* the view follows the run */
 	double delta_norm, budget, drift, drift_relative, cosine, step_objective; /* at step_shown */
+	double step_loss, monitor;						  /* of a suffix, at step_shown */
 	bool recovered;								  /* at step_shown */
 	int run_count, run_selected;  /* with the runs that this one was forked from; it is the last */
 	struct snapshot_run *earlier; /* [run_count - 1] */
@@ -264,6 +275,8 @@ struct snapshot {
 
 	/* decomposition at step_shown */
 	bool has_decomposition, decomposition_stale;
+	bool decomposition_of_suffix; /* of the change that it makes at this layer where the answer is read */
+	int decomposition_layer;
 	int decomposition_step;
 	int component_count;
 	struct snapshot_component *components;

@@ -38,21 +38,22 @@ enum command_kind {
 	COMMAND_FEATURE,	 /* number: feature of the shown SAE for the view of its own; -1: none */
 	COMMAND_USAGE,		 /* read the prompt set for the view's examples, or stop that */
 	COMMAND_ATTRIBUTE,
-	COMMAND_GENERATE,  /* number: new tokens; all states that are known */
-	COMMAND_TWO_STAGE, /* recover a refused answer in two stages */
-	COMMAND_SUFFIX,	   /* recover it by a trained suffix */
-	COMMAND_RADIUS,	   /* the smallest budget that recovers */
-	COMMAND_RUN,	   /* start, resume or pause the recovery */
-	COMMAND_STEP,	   /* one step */
-	COMMAND_SCRUB,	   /* number: step to show; -1: follow the run */
-	COMMAND_FORK,	   /* continue from the step shown with the current settings */
-	COMMAND_SETTING,   /* text: "lr=0.2" and so on: a recovery setting by its option's name */
-	COMMAND_DECOMPOSE, /* for the step shown */
-	COMMAND_EXPORT,	   /* text: "FORMAT PATH [redact]" */
-	COMMAND_NOTE,	   /* text: into the journal */
-	COMMAND_SESSIONS,  /* list those on disk */
-	COMMAND_COMPARE,   /* text: two of them (desk_compare) */
-	COMMAND_LINE,	   /* text: a typed command line, as headless: "clamp 2:31=ablate" */
+	COMMAND_GENERATE,	/* number: new tokens; all states that are known */
+	COMMAND_TWO_STAGE,	/* recover a refused answer in two stages */
+	COMMAND_SUFFIX,		/* recover it by a trained suffix: a run like COMMAND_RUN's */
+	COMMAND_RADIUS,		/* the smallest budget that recovers */
+	COMMAND_RUN,		/* start, resume or pause the recovery */
+	COMMAND_STEP,		/* one step */
+	COMMAND_SCRUB,		/* number: step to show; -1: follow the run */
+	COMMAND_FORK,		/* continue from the step shown with the current settings */
+	COMMAND_SETTING,	/* text: "lr=0.2" and so on: a recovery setting by its option's name */
+	COMMAND_SUFFIX_SETTING, /* the same of the next suffix: "suffix=8" */
+	COMMAND_DECOMPOSE,	/* for the step shown */
+	COMMAND_EXPORT,		/* text: "FORMAT PATH [redact]" */
+	COMMAND_NOTE,		/* text: into the journal */
+	COMMAND_SESSIONS,	/* list those on disk */
+	COMMAND_COMPARE,	/* text: two of them (desk_compare) */
+	COMMAND_LINE,		/* text: a typed command line, as headless: "clamp 2:31=ablate" */
 };
 
 struct command {

@@ -143,6 +143,27 @@ static void test_pause(void **state)
 	close_desk(desk);
 }
 
+/* What counts as the result is what is shown at the end: here the best state within the drift. */
+static void test_checkpoint(void **state)
+{
+	(void)state;
+	struct desk *desk = open_desk();
+	struct error error;
+	int64_t step;
+	send(desk, COMMAND_SETTING, 0, "project=none");
+	send(desk, COMMAND_SETTING, 0, "checkpoint=drift_constrained");
+	send(desk, COMMAND_SETTING, 0, "drift-threshold=0.05");
+	recovered(desk);
+	float *delta = mem_copy(desk->run.delta, (size_t)desk->session->model.arch.d * sizeof *delta);
+	assert_int_equal(recovery_result(desk->run.recovery, desk->run.delta, &step, &error), STATUS_OK);
+	assert_true(step < 20);
+	assert_int_equal(desk->run.shown, step);
+	assert_memory_equal(delta, desk->run.delta, (size_t)desk->session->model.arch.d * sizeof *delta);
+	assert_true(desk->run.final.drift_relative_l2 <= 0.05);
+	free(delta);
+	close_desk(desk);
+}
+
 /* A feature's view follows the clamps, the prompts and the run. */
 static void test_view(void **state)
 {
@@ -192,32 +213,6 @@ static void test_view(void **state)
 	close_desk(desk);
 }
 
-/* What the screens see while a method runs. */
-struct seen {
-	int snapshots, steps, tokens;
-	char objective[160];
-};
-
-static void look(struct desk *desk)
-{
-	struct seen *seen = desk->publish_context;
-	struct snapshot *s = desk_snapshot(desk);
-	seen->snapshots++;
-	/* The prompt, the objective and the settings are the desk's own. */
-	assert_int_equal(s->token_count, seen->tokens);
-	assert_string_equal(s->objective, seen->objective);
-	assert_true(strstr(s->settings, "encoder lr 0.1") != NULL);
-	if (s->method.known) {
-		assert_true(s->method.suffix);
-		assert_true(s->method.history.steps >= seen->steps);
-		seen->steps = s->method.history.steps;
-		assert_int_equal(s->method.history.planned, 120);
-		assert_true(fabsf(s->method.history.monitor[0] - 1) < 1e-6f);
-		assert_true(s->method.history.loss[0] > 0);
-	}
-	snapshot_free(s);
-}
-
 /* The task's recommended prompt under the clamp that suppresses it. */
 static void make_flip(struct desk *desk, const char *task)
 {
@@ -232,42 +227,217 @@ static void make_flip(struct desk *desk, const char *task)
 	send(desk, COMMAND_CLAMP_POSITIONS, 0, clamp.positions);
 }
 
-/* The suffix baseline with its curves while it runs, the texts behind it, and everything else as
- * it was. */
+/* The input, objective and settings that a suffix replaces, as the screens see them. */
+struct own_input {
+	int tokens, selected;
+	char objective[160], settings[200], command[4096];
+};
+
+static void note_input(struct own_input *own, const struct desk *desk)
+{
+	struct snapshot *s = desk_snapshot(desk);
+	char *command = desk_command_text(desk, "recover", true);
+	memset(own, 0, sizeof *own);
+	own->tokens = s->token_count;
+	own->selected = s->token_selected;
+	snprintf(own->objective, sizeof own->objective, "%s", s->objective);
+	snprintf(own->settings, sizeof own->settings, "%s", s->settings);
+	snprintf(own->command, sizeof own->command, "%s", command);
+	assert_false(s->suffix);
+	free(command);
+	snapshot_free(s);
+}
+
+static void train_suffix(struct desk *desk)
+{
+	make_flip(desk, "refusal");
+	send(desk, COMMAND_SUFFIX_SETTING, 0, "suffix=5");
+	send(desk, COMMAND_SUFFIX_SETTING, 0, "suffix-token=?");
+	send(desk, COMMAND_SUFFIX_SETTING, 0, "steps=40");
+	send(desk, COMMAND_SUFFIX_SETTING, 0, "lr=0.03");
+	send(desk, COMMAND_SUFFIX, 0, "");
+}
+
+/* A suffix is a run like any other: every pane shows its step. */
 static void test_suffix(void **state)
 {
 	(void)state;
+	enum { SUFFIX = 5, STEPS = 40 };
+	struct desk *desk = open_desk();
+	struct own_input own, again;
+	make_flip(desk, "refusal");
+	note_input(&own, desk);
+	train_suffix(desk);
+	assert_true(desk->run.running);
+	struct snapshot *s = desk_snapshot(desk);
+	int first = s->token_selected - SUFFIX + 1, readout = s->token_selected;
+	assert_true(s->suffix);
+	assert_string_equal(s->suffix_summary, "suffix of 5 tokens lr 0.03 budget 40 steps 40");
+	assert_string_equal(s->settings, own.settings);
+	assert_true(s->tokens[first].trained && s->tokens[readout].trained);
+	assert_false(s->tokens[first - 1].trained || s->tokens[readout + 1].trained);
+	assert_true(s->tokens[readout].readout && s->tokens[readout + 1].generated);
+	assert_string_equal(s->tokens[first].piece, "?");
+	assert_true(fabsf(s->tokens[first].nearness - 1) < 1e-5f);
+	assert_true(fabs(s->monitor - 1) < 1e-6);
+	assert_string_not_equal(s->state[STATE_BASE].text, s->state[STATE_CLAMPED].text);
+	snapshot_free(s);
+	desk_run_slice(desk);
+	send(desk, COMMAND_RUN, 0, ""); /* paused, and on again */
+	assert_true(desk->run.paused && desk->aside.on);
+	send(desk, COMMAND_RUN, 0, "");
+	finish_run(desk);
+
+	s = desk_snapshot(desk);
+	const struct snapshot_history *h = &s->history;
+	assert_int_equal(h->steps, STEPS);
+	assert_int_equal(s->step_shown, STEPS);
+	assert_true(s->step_loss < (double)h->loss[0]);
+	assert_true(fabs((double)h->monitor[0] - 1) < 1e-6);
+	assert_true(s->state[STATE_BASE].verdict && !s->state[STATE_CLAMPED].verdict);
+	assert_true(s->state[STATE_RECOVERED].verdict);
+	assert_int_equal(s->prompts[s->prompt_selected].state, FLIP_RECOVERED);
+	assert_true(scratch_says(s->state[STATE_CLAMPED].judge, "refusal: opens with"));
+	assert_true(scratch_says(s->state[STATE_RECOVERED].judge, "no refusal"));
+	assert_false(s->state[STATE_RECOVERED].text_stale);
+	assert_true(scratch_says(s->log[s->log_count - 1].command,
+				 "rebound recover --suffix 5 --suffix-token '?' --steps 40 --lr 0.03 --prompt"));
+	assert_null(strstr(s->log[s->log_count - 1].command, "--objective"));
+	assert_true(scratch_says(s->log[s->log_count - 1].result, "recovered: "));
+	double last_loss = s->step_loss;
+
+	/* An earlier step: what the history has of it, and the text is of another. */
+	send(desk, COMMAND_SCRUB, 7, "");
+	struct snapshot *then = desk_snapshot(desk);
+	assert_int_equal(then->step_shown, 7);
+	assert_true(fabs(then->step_objective - (double)h->objective[7]) < 1e-5);
+	assert_true(fabs(then->step_loss - (double)h->loss[7]) < 1e-5);
+	assert_true(fabs(then->monitor - (double)h->monitor[7]) < 1e-5);
+	assert_true(fabs(then->drift - (double)h->drift[7]) < 1e-4);
+	assert_true(fabs(then->delta_norm - (double)h->delta_norm[7]) < 1e-5);
+	assert_true(then->tokens[first].delta_norm > 0 && then->tokens[first].delta_norm < s->tokens[first].delta_norm);
+	assert_true(then->tokens[first].nearness > s->tokens[first].nearness);
+	assert_true(then->state[STATE_RECOVERED].text_stale);
+	snapshot_free(then);
+	send(desk, COMMAND_GENERATE, 24, "");
+	send(desk, COMMAND_DECOMPOSE, 0, "");
+	then = desk_snapshot(desk);
+	assert_false(then->state[STATE_RECOVERED].text_stale);
+	assert_string_equal(then->state[STATE_BASE].text, s->state[STATE_BASE].text);
+	assert_true(then->has_decomposition && then->decomposition_of_suffix && !then->decomposition_stale);
+	assert_int_equal(then->step_shown, 7);
+	assert_true(then->components[0].per_token[first - 1] > 0);
+	assert_true(fabsf(then->components[0].per_token[readout]) < 1e-12f);
+	snapshot_free(then);
+
+	/* A feature along it: in front of the suffix as without it, but for the last token, where the clamp then was.
+	 */
+	send(desk, COMMAND_FEATURE, desk->rules[0].rule.feature, "");
+	then = desk_snapshot(desk);
+	assert_int_equal(then->view->token_count, readout + 1);
+	for (int i = 0; i < first - 1; i++)
+		assert_true(fabsf(then->view->along[STATE_CLAMPED][i] - then->view->along[STATE_RECOVERED][i]) < 1e-3f);
+	snapshot_free(then);
+	send(desk, COMMAND_FEATURE, -1, "");
+
+	/* On from there with other settings. */
+	send(desk, COMMAND_SUFFIX_SETTING, 0, "steps=3");
+	send(desk, COMMAND_FORK, 0, "");
+	finish_run(desk);
+	then = desk_snapshot(desk);
+	assert_true(then->suffix);
+	assert_int_equal(then->run_count, 2);
+	assert_int_equal(then->run_begin, 7);
+	assert_int_equal(then->history.steps, 3);
+	assert_true(fabs((double)then->history.objective[0] - (double)h->objective[7]) < 1e-5);
+	assert_true(then->step_loss > last_loss);
+	snapshot_free(then);
+	snapshot_free(s);
+
+	/* Without it all is as it was. */
+	send(desk, COMMAND_CLAMP_POSITIONS, 0, "last");
+	note_input(&again, desk);
+	assert_memory_equal(&own, &again, sizeof own);
+	close_desk(desk);
+}
+
+/* What looks at the run keeps the suffix; what needs the desk's own input takes it off first. */
+static void test_suffix_is_left(void **state)
+{
+	(void)state;
+	static const struct {
+		enum command_kind kind;
+		int64_t number;
+		const char *text;
+		bool kept;
+	} cases[] = {
+		{COMMAND_SELECT_TOKEN, 3, "", true},
+		{COMMAND_SELECT_SITE, 1, "", true},
+		{COMMAND_SETTING, 0, "steps=2", true},
+		{COMMAND_SUFFIX_SETTING, 0, "steps=3", true},
+		{COMMAND_DELTA_POSITIONS, 0, "answer", true},
+		{COMMAND_SUFFIX, 0, "", true}, /* another */
+		{COMMAND_RUN, 0, "", false},
+		{COMMAND_STEP, 0, "", false},
+		{COMMAND_CLEAR_CLAMPS, 0, "", false},
+		{COMMAND_SELECT_PROMPT, 0, "", false},
+		{COMMAND_SET_OBJECTIVE, 0, "answer_logprob:You", false},
+		{COMMAND_ATTRIBUTE, 0, "", false},
+		{COMMAND_FIND_FLIPS, 0, "", false},
+		{COMMAND_TOGGLE_DELTA, 4, "", false},
+		{COMMAND_TWO_STAGE, 0, "", false},
+	};
 	struct desk *desk = open_desk();
 	make_flip(desk, "refusal");
-	struct snapshot *s = desk_snapshot(desk);
-	struct seen seen = {.tokens = s->token_count};
-	memcpy(seen.objective, s->objective, sizeof seen.objective);
-	assert_false(s->method.known);
-	snapshot_free(s);
-	desk->publish = look;
-	desk->publish_context = &seen;
-	send(desk, COMMAND_SUFFIX, 0, "");
-	desk->publish = NULL;
-	assert_true(seen.snapshots > 3);
-	assert_true(seen.steps > 30);
-	s = desk_snapshot(desk);
-	assert_int_equal(s->token_count, seen.tokens);
-	assert_string_equal(s->objective, seen.objective);
-	assert_int_equal(s->method.history.steps, 120);
-	assert_true(s->method.history.loss[119] < s->method.history.loss[0]);
-	assert_true(fabs(s->method.budget - 40) < 1e-12);
-	assert_true(scratch_says(s->state[STATE_CLAMPED].judge, "refusal: opens with"));
-	assert_string_not_equal(s->state[STATE_RECOVERED].text, s->state[STATE_CLAMPED].text);
-	assert_true(scratch_says(s->state[STATE_RECOVERED].judge, "no refusal"));
-	assert_true(scratch_says(s->log[s->log_count - 1].command, "recover --suffix 16"));
-	assert_true(scratch_says(s->log[s->log_count - 1].result, "recovered: "));
-	snapshot_free(s);
-	/* A recovery of its own is shown instead. */
-	send(desk, COMMAND_SETTING, 0, "steps=2");
-	send(desk, COMMAND_RUN, 0, "");
-	s = desk_snapshot(desk);
-	assert_false(s->method.known);
-	snapshot_free(s);
+	size_t prompt = desk->session->prompt.count;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		train_suffix(desk);
+		send(desk, COMMAND_SUFFIX_SETTING, 0, "steps=2");
+		send(desk, COMMAND_SUFFIX, 0, "");
+		finish_run(desk);
+		assert_int_equal(desk->session->suffix.count, 5);
+		assert_int_equal(desk->session->prompt.count, prompt + 5);
+		send(desk, cases[i].kind, cases[i].number, cases[i].text);
+		if (desk->aside.on != cases[i].kept)
+			fail_msg("command %d: the suffix is %s", (int)cases[i].kind, cases[i].kept ? "gone" : "kept");
+		assert_int_equal(desk->session->suffix.count, cases[i].kept ? 5 : 0);
+		snapshot_free(desk_snapshot(desk));
+		desk->flips_running = false;
+	}
+	/* The two stages have an objective of their own, which recover does not take. */
+	assert_true(scratch_says(desk->log[desk->log_count - 1].command, "recover --stages 2 --prompt"));
+	assert_null(strstr(desk->log[desk->log_count - 1].command, "--objective"));
+	close_desk(desk);
+}
+
+/* Esc pauses it; and before the first step it is as if it had not been begun. */
+static void test_suffix_is_stopped(void **state)
+{
+	(void)state;
+	struct desk *desk = open_desk();
+	struct own_input own, again;
+	make_flip(desk, "refusal");
+	note_input(&own, desk);
+	train_suffix(desk);
+	desk_run_slice(desk);
+	atomic_store(&desk->cancel, true);
+	desk_run_slice(desk);
+	assert_true(desk->run.paused && desk->aside.on);
+	assert_true(scratch_says(desk->notice, "the recovery is paused at step "));
+	send(desk, COMMAND_CLAMP_POSITIONS, 0, "last");
+	struct command command = {.kind = COMMAND_SUFFIX};
+	atomic_store(&desk->cancel, true);
+	desk_command(desk, &command);
+	atomic_store(&desk->cancel, false);
+	assert_string_equal(desk->notice, "stopped");
+	note_input(&again, desk);
+	assert_memory_equal(&own, &again, sizeof own);
+	/* What can't be: one sentence, and nothing of it stays. */
+	send(desk, COMMAND_SUFFIX_SETTING, 0, "suffix=250");
+	desk_command(desk, &command);
+	assert_true(scratch_says(desk->error.text, "context of 256"));
+	note_input(&again, desk);
+	assert_memory_equal(&own, &again, sizeof own);
 	close_desk(desk);
 }
 
@@ -410,9 +580,11 @@ static void test_compare(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_fork),	cmocka_unit_test(test_pause),  cmocka_unit_test(test_view),
-		cmocka_unit_test(test_suffix),	cmocka_unit_test(test_radius), cmocka_unit_test(test_loss),
-		cmocka_unit_test(test_compare),
+		cmocka_unit_test(test_fork),	       cmocka_unit_test(test_pause),
+		cmocka_unit_test(test_checkpoint),     cmocka_unit_test(test_view),
+		cmocka_unit_test(test_suffix),	       cmocka_unit_test(test_radius),
+		cmocka_unit_test(test_loss),	       cmocka_unit_test(test_compare),
+		cmocka_unit_test(test_suffix_is_left), cmocka_unit_test(test_suffix_is_stopped),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

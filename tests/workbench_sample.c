@@ -196,24 +196,44 @@ static void fill_history(struct snapshot_history *h, int steps)
 	}
 }
 
-/* Step by step from what the untrained placeholders give. */
-static void add_suffix(struct snapshot *s, int steps)
+/* The second of two stages. */
+static void add_method(struct snapshot *s, int steps)
 {
 	struct snapshot_method *method = &s->method;
-	struct snapshot_history *h = &method->history;
-	method->known = method->suffix = true;
+	method->known = true;
 	method->budget = 40;
-	snprintf(method->title, sizeof method->title, "suffix of 16 tokens: training the suffix");
-	fill_history(h, steps);
+	snprintf(method->title, sizeof method->title, "two stages: stage 2: the answer");
+	fill_history(&method->history, steps);
+	s->job = JOB_GENERATE;
+	snprintf(s->job_text, sizeof s->job_text, "%s", method->title);
+	s->job_done = steps;
+	s->job_total = PLANNED;
+}
+
+/* A run that trains the last four tokens, step by step from what the placeholders give. */
+static void make_suffix(struct snapshot *s, int steps)
+{
+	static const char *const nearest[] = {"!", " the", "!", "Th"};
+	struct snapshot_history *h = &s->history;
+	s->suffix = true;
+	snprintf(s->suffix_summary, sizeof s->suffix_summary, "suffix of 4 tokens lr 0.01 budget 40 steps 100");
 	for (int i = 0; i < steps; i++) {
 		h->loss[i] = (float)(0.08 + 1.1 * exp(-i / 9.0));
 		h->monitor[i] = (float)(0.4 + 0.6 * exp(-i / 30.0));
 		h->drift[i] = (float)(5.1 + 2.7 * exp(-i / 12.0));
 	}
-	s->job = JOB_GENERATE;
-	snprintf(s->job_text, sizeof s->job_text, "%s", method->title);
-	s->job_done = steps;
-	s->job_total = PLANNED;
+	s->budget = 40;
+	s->drift = 5.2;
+	s->step_loss = 0.09;
+	s->monitor = 0.55;
+	snprintf(s->delta_positions, sizeof s->delta_positions, "suffix");
+	for (int i = 0; i < (int)ARRAY_LEN(nearest); i++) {
+		struct snapshot_token *t = &s->tokens[s->token_count - (int)ARRAY_LEN(nearest) + i];
+		snprintf(t->piece, sizeof t->piece, "%s", nearest[i]);
+		t->trained = t->perturbed = true;
+		t->delta_norm = 1.6f;
+		t->nearness = 0.58f;
+	}
 }
 
 static void add_history(struct snapshot *s, int steps)
@@ -289,14 +309,21 @@ static void add_log(struct snapshot *s)
 	}
 }
 
+static void add_values(struct snapshot *s, enum settings_of of, const char *const *values, int count)
+{
+	s->settings_of[of].count = count;
+	s->settings_of[of].values = mem_alloc((size_t)count, sizeof *s->settings_of[of].values);
+	for (int i = 0; i < count; i++)
+		snprintf(s->settings_of[of].values[i], sizeof *s->settings_of[of].values, "%s", values[i]);
+}
+
 static void add_settings(struct snapshot *s)
 {
 	static const char *const values[] = {"100", "0.1", "20", "encoder"};
+	static const char *const suffix_values[] = {"16", "!", "120"};
 	static char objectives[][96] = {"logit_diff:\" Anna\",\" Tom\"", "answer_logprob:\" Anna\""};
-	s->setting_count = (int)ARRAY_LEN(values);
-	s->setting_values = mem_alloc(ARRAY_LEN(values), sizeof *s->setting_values);
-	for (size_t i = 0; i < ARRAY_LEN(values); i++)
-		snprintf(s->setting_values[i], sizeof s->setting_values[i], "%s", values[i]);
+	add_values(s, SETTINGS_OF_RECOVERY, values, (int)ARRAY_LEN(values));
+	add_values(s, SETTINGS_OF_SUFFIX, suffix_values, (int)ARRAY_LEN(suffix_values));
 	s->objective_choice_count = 2;
 	s->objective_choices = objectives;
 	snprintf(s->settings, sizeof s->settings, "encoder lr 0.1 budget 20");
@@ -356,8 +383,8 @@ void sample_init(struct sample *sample, enum sample_stage stage)
 		s->hint = HINT_RECOVER;
 		add_state(&s->state[STATE_CLAMPED], .04, .66, -2.8, finished ? texts[1] : NULL);
 	}
-	if (stage == SAMPLE_SUFFIX)
-		add_suffix(s, STEPS);
+	if (stage == SAMPLE_METHOD)
+		add_method(s, STEPS);
 	if (stage >= SAMPLE_RUNNING) {
 		s->step_shown = STEPS;
 		s->recovery_running = !finished;
@@ -370,6 +397,8 @@ void sample_init(struct sample *sample, enum sample_stage stage)
 	add_prompts(s);
 	add_tokens(s);
 	add_features(s, stage >= SAMPLE_CLAMPED);
+	if (stage == SAMPLE_SUFFIX)
+		make_suffix(s, STEPS);
 	if (finished)
 		add_decomposition(s);
 	if (stage >= SAMPLE_RUNNING)
@@ -402,7 +431,8 @@ void sample_done(struct sample *sample)
 	free(s->features);
 	free(s->components);
 	free(s->log);
-	free(s->setting_values);
+	for (int i = 0; i < SETTINGS_OF_COUNT; i++)
+		free(s->settings_of[i].values);
 	memset(sample, 0, sizeof *sample);
 }
 
@@ -567,6 +597,11 @@ static enum status check_setting(void *context, const char *name, const char *va
 
 struct workbench_backend sample_backend(struct sample *sample)
 {
+	static const struct form_field suffix[] = {
+		{"suffix", "whole number from 1", "placeholder tokens behind the prompt"},
+		{"suffix-token", "a token's text or id", "the placeholder that they begin as"},
+		{"steps", "whole number above 0", "iterations of the training"},
+	};
 	static const struct form_field fields[] = {
 		{"steps", "whole number above 0", "iterations of the recovery"},
 		{"lr", "number above 0 or n%", "Adam's rate"},
@@ -578,9 +613,8 @@ struct workbench_backend sample_backend(struct sample *sample)
 					  .send = send,
 					  .cancel = cancel,
 					  .copy = copy,
-					  .settings = fields,
-					  .setting_count = (int)ARRAY_LEN(fields),
-					  .check_setting = check_setting};
+					  .settings = {{fields, (int)ARRAY_LEN(fields), check_setting},
+						       {suffix, (int)ARRAY_LEN(suffix), check_setting}}};
 }
 
 const struct command *sample_command(const struct sample *sample, enum command_kind kind)

@@ -10,8 +10,9 @@ enum sample_stage {
 	SAMPLE_LOADING,
 	SAMPLE_FRESH,	 /* a prompt is selected, its base result known */
 	SAMPLE_CLAMPED,	 /* a valid flip */
-	SAMPLE_SUFFIX,	 /* a suffix is being trained: step 42 of 100 */
+	SAMPLE_METHOD,	 /* the second of two stages: step 42 of 100 */
 	SAMPLE_RUNNING,	 /* step 42 of 100 */
+	SAMPLE_SUFFIX,	 /* the same of a suffix that is trained */
 	SAMPLE_FINISHED, /* decomposed, texts generated */
 };
 

@@ -33,6 +33,7 @@ static const struct verb {
 	{"rank", NO_ARGUMENT, COMMAND_ATTRIBUTE, "rank features by attribution"},
 	{"generate", A_NUMBER, COMMAND_GENERATE, "N: new tokens in each state"},
 	{"stages", NO_ARGUMENT, COMMAND_TWO_STAGE, "recover a refused answer in two stages"},
+	{"set-suffix", SOME_TEXT, COMMAND_SUFFIX_SETTING, "NAME=VALUE: a setting of the suffix"},
 	{"suffix", NO_ARGUMENT, COMMAND_SUFFIX, "recover a refused answer by a trained suffix"},
 	{"radius", NO_ARGUMENT, COMMAND_RADIUS, "the smallest budget that recovers"},
 	{"run", NO_ARGUMENT, COMMAND_RUN, "run the recovery, or pause it"},
@@ -139,6 +140,16 @@ static void offer_all(struct strbuf *matches, const char *const *candidates, con
 		offer(matches, *candidates, word, n);
 }
 
+static void offer_settings(const struct workbench_settings *settings, const char *word, size_t n,
+			   struct strbuf *matches)
+{
+	for (int i = 0; i < settings->count; i++) {
+		char text[64];
+		snprintf(text, sizeof text, "%s=", settings->fields[i].name);
+		offer(matches, text, word, n);
+	}
+}
+
 static void offer_arguments(const struct workbench *wb, const char *verb, const char *word, size_t n,
 			    struct strbuf *matches)
 {
@@ -155,11 +166,9 @@ static void offer_arguments(const struct workbench *wb, const char *verb, const 
 		for (int i = 0; i < s->objective_choice_count; i++)
 			offer(matches, s->objective_choices[i], word, n);
 	} else if (strcmp(verb, "set") == 0) {
-		for (int i = 0; i < wb->backend.setting_count; i++) {
-			char text[64];
-			snprintf(text, sizeof text, "%s=", wb->backend.settings[i].name);
-			offer(matches, text, word, n);
-		}
+		offer_settings(&wb->backend.settings[SETTINGS_OF_RECOVERY], word, n, matches);
+	} else if (strcmp(verb, "set-suffix") == 0) {
+		offer_settings(&wb->backend.settings[SETTINGS_OF_SUFFIX], word, n, matches);
 	} else if (strcmp(verb, "compare") == 0) {
 		for (int i = 0; i < s->session_count; i++)
 			offer(matches, s->sessions[i].name, word, n);

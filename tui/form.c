@@ -201,8 +201,8 @@ static void draw_below(const struct form *form, const struct canvas *c, int row)
 	else if (form->preset_count > 0)
 		canvas_printf(c, row, 0, ROLE_NOTE, "%d presets, the first: %s", form->preset_count,
 			      form->presets[0].name);
-	canvas_field(c, row + 1, 0, c->cols, ROLE_NOTE,
-		     form->preset_count ? "Enter accept  Esc leave  Ctrl-P next preset" : "Enter accept  Esc leave");
+	canvas_printf(c, row + 1, 0, ROLE_NOTE, "Enter %s  Esc leave%s", form->accept ? form->accept : "accept",
+		      form->preset_count ? "  Ctrl-P next preset" : "");
 }
 
 void form_draw(struct form *form, const struct canvas *c)

@@ -33,6 +33,7 @@ typedef enum status form_check(void *context, const char *name, const char *valu
 
 struct form {
 	const char *title;
+	const char *accept; /* what Enter does; NULL: "accept" */
 	struct form_field fields[FORM_FIELDS_MAX];
 	char values[FORM_FIELDS_MAX][FORM_VALUE_SIZE];
 	int count;

@@ -159,9 +159,10 @@ static void draw_texts(const struct snapshot *s, const struct canvas *c, int row
 		if (!state->has_text || !state->text)
 			continue;
 		int share = (c->rows - row) / (STATE_COUNT - i);
-		canvas_printf(c, row, 1, state_style(state, i), "%c", names[i][0]);
-		row += draw_words(c, (struct rect){row, 3, share > 0 ? share : 1, c->cols - 4}, state_style(state, i),
-				  state->text, i > 0 ? base : NULL);
+		unsigned style = state_style(state, i) | (state->text_stale ? (unsigned)STYLE_DIM : 0);
+		canvas_printf(c, row, 1, style, "%c", names[i][0]);
+		row += draw_words(c, (struct rect){row, 3, share > 0 ? share : 1, c->cols - 4}, style, state->text,
+				  i > 0 ? base : NULL);
 	}
 }
 

@@ -10,7 +10,10 @@
 static void title(const struct workbench *wb, struct strbuf *out)
 {
 	const struct snapshot *s = wb->s;
-	strbuf_add_string(out, "of δ");
+	if (s->has_decomposition && s->decomposition_of_suffix)
+		strbuf_printf(out, "of its change at L%d", s->decomposition_layer);
+	else
+		strbuf_add_string(out, s->suffix ? "of the suffix's change" : "of δ");
 	if (s->has_decomposition)
 		strbuf_printf(out, " at step %d%s", s->decomposition_step, s->decomposition_stale ? ", stale" : "");
 }
@@ -141,7 +144,10 @@ static void draw(struct workbench *wb, const struct canvas *c)
 	if (!s->has_decomposition) {
 		canvas_wrap(
 			c, (struct rect){0, 1, c->rows, c->cols - 2}, ROLE_NOTE,
-			s->step_shown < 0
+			s->suffix ? "d decomposes the change that the suffix makes in the residual stream where the "
+				    "answer "
+				    "is read: which part of it would carry the recovery?"
+			: s->step_shown < 0
 				? "after a recovery, d shows which part of δ carries it: the clamped features, other "
 				  "features, or what the SAE does not explain"
 				: "d decomposes δ at the step shown: which part carries the recovery?");
@@ -162,8 +168,8 @@ static void draw(struct workbench *wb, const struct canvas *c)
 		draw_part(wb, c, row + 1, wb->parts.top + row, &t, scale);
 	if (rows + 1 < c->rows) {
 		char text[96];
-		snprintf(text, sizeof text, "the parts add up to δ within %s; norms do not add",
-			 format_number(number, s->identity_error));
+		snprintf(text, sizeof text, "the parts add up to %s within %s; norms do not add",
+			 s->decomposition_of_suffix ? "it" : "δ", format_number(number, s->identity_error));
 		canvas_field(c, rows + 1, 1, c->cols - 2, ROLE_NOTE, text);
 	}
 	draw_strips(wb, c, rows + 3);

@@ -17,7 +17,7 @@ static void title(const struct workbench *wb, struct strbuf *out)
 	}
 	if (s->run_count > 1)
 		strbuf_printf(out, "from step %d, dotted: before ", s->run_begin - s->earlier[s->run_count - 2].begin);
-	strbuf_add_string(out, s->settings);
+	strbuf_add_string(out, s->suffix ? s->suffix_summary : s->settings);
 }
 
 enum metric {
@@ -41,8 +41,9 @@ struct runs {
 static struct runs runs_of(const struct snapshot *s)
 {
 	if (s->method.known)
-		return (struct runs){.history = &s->method.history, .name_cols = s->method.suffix ? 8 : 6};
-	return (struct runs){&s->history, s->run_begin, s->run_count > 0 ? s->run_count - 1 : 0, s->earlier, 6};
+		return (struct runs){.history = &s->method.history, .name_cols = 6};
+	return (struct runs){&s->history, s->run_begin, s->run_count > 0 ? s->run_count - 1 : 0, s->earlier,
+			     s->suffix ? 8 : 6};
 }
 
 struct curve {
@@ -53,13 +54,6 @@ struct curve {
 	char limit[FORMAT_SIZE + 4]; /* " / 20" */
 };
 
-static double at_step(const float *values, int steps, int step, double now)
-{
-	if (values && step >= 0 && step < steps)
-		return (double)values[step];
-	return now;
-}
-
 static const float *series_of(const struct snapshot_history *h, enum metric metric)
 {
 	const float *const series[METRIC_COUNT] = {h->objective, h->delta_norm, h->drift,
@@ -67,46 +61,52 @@ static const float *series_of(const struct snapshot_history *h, enum metric metr
 	return series[metric];
 }
 
-static struct curve last_of(const struct snapshot_history *h, const char *name, enum metric metric, bool from_zero)
+/* The names of a run's curves, in the order in which they are drawn. */
+static const struct curve plain_curves[] = {{.name = "J", .metric = METRIC_OBJECTIVE},
+					    {.name = "‖δ‖", .metric = METRIC_NORM, .from_zero = true},
+					    {.name = "drift", .metric = METRIC_DRIFT, .from_zero = true},
+					    {.name = "cos", .metric = METRIC_COSINE, .from_zero = true}};
+static const struct curve suffix_curves[] = {{.name = "loss", .metric = METRIC_LOSS, .from_zero = true},
+					     {.name = "‖δ‖", .metric = METRIC_NORM, .from_zero = true},
+					     {.name = "monitor", .metric = METRIC_MONITOR, .from_zero = true},
+					     {.name = "drift", .metric = METRIC_DRIFT, .from_zero = true}};
+enum { CURVES = 4 };
+
+/* `last`: of the state shown, by metric; NULL: none is. */
+static void fill_curves(struct curve out[CURVES], bool suffix, const struct snapshot_history *h, int step,
+			const double *last, double budget)
 {
-	const float *values = series_of(h, metric);
-	double last = values && h->steps > 0 ? (double)values[h->steps - 1] : NAN;
-	return (struct curve){name, metric, last, from_zero, ""};
+	memcpy(out, suffix ? suffix_curves : plain_curves, sizeof plain_curves);
+	for (int i = 0; i < CURVES; i++) {
+		const float *values = series_of(h, out[i].metric);
+		bool made = values && step >= 0 && step < h->steps;
+		out[i].shown = made ? (double)values[step] : last ? last[out[i].metric] : NAN;
+		if (out[i].metric == METRIC_NORM && budget > 0)
+			snprintf(out[i].limit, sizeof out[i].limit, "/%.4g", budget);
+	}
 }
 
-/* The curves of a method's steps; its values are those of the last one. */
-static int method_curves(struct curve *out, const struct snapshot_method *method)
+/* What is known of the state after the last step, which no step has measured. */
+static void state_metrics(double out[METRIC_COUNT], const struct snapshot *s)
 {
-	const struct snapshot_history *h = &method->history;
-	int count = 0;
-	out[count++] =
-		method->suffix ? last_of(h, "loss", METRIC_LOSS, true) : last_of(h, "J", METRIC_OBJECTIVE, false);
-	out[count] = last_of(h, "‖δ‖", METRIC_NORM, true);
-	snprintf(out[count].limit, sizeof out[count].limit, "/%.4g", method->budget);
-	count++;
-	out[count++] =
-		method->suffix ? last_of(h, "monitor", METRIC_MONITOR, true) : last_of(h, "cos", METRIC_COSINE, true);
-	out[count++] = last_of(h, "drift", METRIC_DRIFT, true);
-	return count;
+	out[METRIC_OBJECTIVE] = s->step_objective;
+	out[METRIC_NORM] = s->delta_norm;
+	out[METRIC_DRIFT] = s->drift;
+	out[METRIC_COSINE] = s->cosine;
+	out[METRIC_LOSS] = s->suffix ? s->step_loss : NAN;
+	out[METRIC_MONITOR] = s->suffix ? s->monitor : NAN;
 }
 
-static int curves_of(struct curve *out, const struct snapshot *s, int step)
+static void curves_of(struct curve out[CURVES], const struct snapshot *s, int step)
 {
-	const struct snapshot_history *h = &s->history;
-	bool same = step == s->step_shown && s->state[STATE_RECOVERED].known;
-	int count = 0;
-	out[count++] = (struct curve){"J", METRIC_OBJECTIVE,
-				      at_step(h->objective, h->steps, step, same ? s->step_objective : NAN), false, ""};
-	out[count] = (struct curve){"‖δ‖", METRIC_NORM,
-				    at_step(h->delta_norm, h->steps, step, same ? s->delta_norm : NAN), true, ""};
-	if (s->budget > 0)
-		snprintf(out[count].limit, sizeof out[count].limit, "/%.4g", s->budget);
-	count++;
-	out[count++] = (struct curve){"drift", METRIC_DRIFT, at_step(h->drift, h->steps, step, same ? s->drift : NAN),
-				      true, ""};
-	out[count++] = (struct curve){"cos", METRIC_COSINE, at_step(h->cosine, h->steps, step, same ? s->cosine : NAN),
-				      true, ""};
-	return count;
+	const struct snapshot_method *method = &s->method;
+	double last[METRIC_COUNT];
+	state_metrics(last, s);
+	if (method->known) /* its values are those of the last step */
+		fill_curves(out, false, &method->history, method->history.steps - 1, NULL, method->budget);
+	else
+		fill_curves(out, s->suffix, &s->history, step,
+			    step == s->step_shown && s->state[STATE_RECOVERED].known ? last : NULL, s->budget);
 }
 
 /* A run's values on the axis of the first run, where it begins at step `begin`. */
@@ -208,16 +208,21 @@ static void draw_scrub(const struct workbench *wb, const struct canvas *c, int r
 /* The metrics of each step, around the one shown. */
 static void draw_table(const struct workbench *wb, const struct canvas *c)
 {
-	const struct snapshot_history *h = &wb->s->history;
-	static const char *const heads[] = {"step", "J", "‖δ‖", "drift", "cos", "‖g‖"};
-	const float *series[] = {h->objective, h->delta_norm, h->drift, h->cosine, h->gradient};
+	static const char *const plain_heads[] = {"J", "‖δ‖", "drift", "cos", "‖g‖"};
+	static const char *const suffix_heads[] = {"J", "‖δ‖", "drift", "monitor", "loss"};
+	enum { COLUMNS = ARRAY_LEN(plain_heads) };
 	const struct snapshot *s = wb->s;
+	const struct snapshot_history *h = &s->history;
+	const float *series[] = {h->objective, h->delta_norm, h->drift, s->suffix ? h->monitor : h->cosine,
+				 s->suffix ? h->loss : h->gradient};
 	/* what the last update led to is known once it is shown */
-	const double last[] = {s->step_objective, s->delta_norm, s->drift, NAN, NAN};
+	const double last[] = {s->step_objective, s->delta_norm, s->drift, s->suffix ? s->monitor : NAN,
+			       s->suffix ? s->step_loss : NAN};
 	int step = workbench_step(wb), rows = c->rows - 1, known = h->steps;
 	known += s->step_shown == h->steps && s->state[STATE_RECOVERED].known;
-	for (size_t i = 0; i < ARRAY_LEN(heads); i++)
-		canvas_text_right(c, 0, 5 + 8 * (int)i, ROLE_NOTE, heads[i]);
+	canvas_text_right(c, 0, 5, ROLE_NOTE, "step");
+	for (int k = 0; k < COLUMNS; k++)
+		canvas_text_right(c, 0, 13 + 8 * k, ROLE_NOTE, s->suffix ? suffix_heads[k] : plain_heads[k]);
 	int first = step - rows / 2;
 	first = first > known - rows ? known - rows : first;
 	first = first < 0 ? 0 : first;
@@ -226,9 +231,9 @@ static void draw_table(const struct workbench *wb, const struct canvas *c)
 		int i = first + row;
 		snprintf(number, sizeof number, "%d", i);
 		canvas_text_right(c, row + 1, 5, ROLE_TEXT, number);
-		for (size_t k = 0; k < ARRAY_LEN(series); k++) {
+		for (int k = 0; k < COLUMNS; k++) {
 			double value = i == h->steps ? last[k] : series[k] ? (double)series[k][i] : NAN;
-			canvas_text_right(c, row + 1, 13 + 8 * (int)k, ROLE_TEXT,
+			canvas_text_right(c, row + 1, 13 + 8 * k, ROLE_TEXT,
 					  k == 0 ? format_signed(number, value) : format_number(number, value));
 		}
 		if (i == step)
@@ -255,20 +260,20 @@ static void draw_empty(const struct workbench *wb, const struct canvas *c)
 
 static void draw(struct workbench *wb, const struct canvas *c)
 {
-	struct curve curves[4];
+	struct curve curves[CURVES];
 	const struct snapshot_method *method = &wb->s->method;
 	if (wb->s->step_shown < 0 && !method->known) {
 		draw_empty(wb, c);
 		return;
 	}
 	struct runs runs = runs_of(wb->s);
-	int count = method->known ? method_curves(curves, method) : curves_of(curves, wb->s, workbench_step(wb));
+	curves_of(curves, wb->s, workbench_step(wb));
 	enum { TABLE_COLS = 48 };
 	bool table = !method->known && c->cols >= TABLE_COLS + 44 && c->rows >= 6;
 	int cols = table ? c->cols - TABLE_COLS - 2 : c->cols;
 	int rows = (c->rows - 1) / 2; /* of each curve: two beside each other, two rows of them */
 	int left = (cols - 3) * 6 / 11;
-	for (int i = 0; i < count; i++) {
+	for (int i = 0; i < CURVES; i++) {
 		int row = i / 2 * rows;
 		struct rect r =
 			i % 2 ? (struct rect){row, left + 3, rows, cols - left - 4} : (struct rect){row, 1, rows, left};
@@ -291,9 +296,13 @@ static void show_steps(struct workbench *wb)
 {
 	const struct snapshot_history *h = &wb->s->history;
 	struct strbuf text = {0};
-	strbuf_printf(&text, "%5s %8s %8s %8s %8s %8s %8s\n", "step", "J", "norm", "drift", "rel", "cos", "loss");
+	bool suffix = wb->s->suffix;
+	strbuf_printf(&text, "%5s %8s %8s %8s %8s %8s %8s\n", "step", "J", "norm", "drift", "rel",
+		      suffix ? "monitor" : "cos", "loss");
 	for (int i = 0; i < h->steps; i++) {
-		const float *series[] = {h->objective, h->delta_norm, h->drift, h->drift_relative, h->cosine, h->loss};
+		const float *series[] = {
+			h->objective, h->delta_norm, h->drift, h->drift_relative, suffix ? h->monitor : h->cosine,
+			h->loss};
 		strbuf_printf(&text, "%5d", i);
 		for (size_t k = 0; k < ARRAY_LEN(series); k++) {
 			char number[FORMAT_SIZE];

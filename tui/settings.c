@@ -1,5 +1,5 @@
-/* The settings of the recovery as a form: names and checks are those of the command
- * line's options. */
+/* The settings of the recovery and of the suffix as forms: names and checks are those of the
+ * command line's options. The suffix's form ends in training it. */
 #include <stdio.h>
 #include <string.h>
 
@@ -20,34 +20,41 @@ static const struct form_preset presets[] = {
 	{"without a projection, the baseline", unconstrained},
 };
 
-static int setting_count(const struct workbench *wb)
+static int setting_count(const struct workbench *wb, enum settings_of of)
 {
-	int known = wb->backend.setting_count;
-	return wb->s->setting_count < known ? wb->s->setting_count : known;
+	int known = wb->backend.settings[of].count, here = wb->s->settings_of[of].count;
+	return here < known ? here : known;
 }
 
-void settings_open(struct workbench *wb)
+void settings_open(struct workbench *wb, enum settings_of of)
 {
-	if (setting_count(wb) == 0) {
+	const struct workbench_settings *known = &wb->backend.settings[of];
+	bool suffix = of == SETTINGS_OF_SUFFIX;
+	if (setting_count(wb, of) == 0) {
 		workbench_say(wb, "the settings are not loaded yet");
 		return;
 	}
-	form_show(&wb->settings, "settings of the recovery", presets, (int)ARRAY_LEN(presets),
-		  wb->backend.check_setting, NULL);
-	for (int i = 0; i < setting_count(wb); i++)
-		form_add(&wb->settings, &wb->backend.settings[i], wb->s->setting_values[i]);
+	wb->settings_of = of;
+	form_show(&wb->settings, suffix ? "train a suffix (METHOD 11)" : "settings of the recovery",
+		  suffix ? NULL : presets, suffix ? 0 : (int)ARRAY_LEN(presets), known->check, NULL);
+	wb->settings.accept = suffix ? "train" : NULL;
+	for (int i = 0; i < setting_count(wb, of); i++)
+		form_add(&wb->settings, &known->fields[i], wb->s->settings_of[of].values[i]);
 }
 
 void settings_key(struct workbench *wb, int key)
 {
+	enum settings_of of = wb->settings_of;
 	if (form_key(&wb->settings, key) != FORM_ACCEPTED)
 		return;
-	for (int i = 0; i < setting_count(wb); i++) {
-		const char *name = wb->backend.settings[i].name, *value = form_value(&wb->settings, name);
+	for (int i = 0; i < setting_count(wb, of); i++) {
+		const char *name = wb->backend.settings[of].fields[i].name, *value = form_value(&wb->settings, name);
 		char text[FORM_VALUE_SIZE + 64];
-		if (strcmp(value, wb->s->setting_values[i]) == 0)
+		if (strcmp(value, wb->s->settings_of[of].values[i]) == 0)
 			continue;
 		snprintf(text, sizeof text, "%s=%s", name, value);
-		workbench_send(wb, COMMAND_SETTING, 0, text);
+		workbench_send(wb, of == SETTINGS_OF_SUFFIX ? COMMAND_SUFFIX_SETTING : COMMAND_SETTING, 0, text);
 	}
+	if (of == SETTINGS_OF_SUFFIX)
+		workbench_send(wb, COMMAND_SUFFIX, 0, NULL);
 }

@@ -71,8 +71,13 @@ static int tokens_end(const struct workbench *wb, char info[112], int cols, int 
 	const struct snapshot_token *t = &s->tokens[workbench_token(wb)];
 	char norm[FORMAT_SIZE];
 	int used = snprintf(info, 112, "c: %s  δ: %s", s->clamp_positions, s->delta_positions);
+	bool reading = t->trained && t->nearness > 0;
 	if (t->delta_norm > 0)
-		snprintf(info + used, 112 - (size_t)used, "  ‖δ‖ here %s", format_number(norm, (double)t->delta_norm));
+		used += snprintf(info + used, 112 - (size_t)used, "  ‖δ‖ %s%s", reading && rows == 1 ? "" : "here ",
+				 format_number(norm, (double)t->delta_norm));
+	if (reading)
+		snprintf(info + used, 112 - (size_t)used, "  %scos %s", rows > 1 ? "nearest token, " : "",
+			 format_number(norm, (double)t->nearness));
 	int taken = text_columns(info, strlen(info)), end = cols - taken - 3;
 	int least = text_columns(legend, strlen(legend)) + 3;
 	if (rows > 1)

@@ -355,7 +355,7 @@ static bool session_action(struct workbench *wb, enum action action)
 	case ACTION_TWO_STAGE:
 		return workbench_send(wb, COMMAND_TWO_STAGE, 0, NULL), true;
 	case ACTION_SUFFIX:
-		return workbench_send(wb, COMMAND_SUFFIX, 0, NULL), true;
+		return settings_open(wb, SETTINGS_OF_SUFFIX), true;
 	case ACTION_RADIUS:
 		return workbench_send(wb, COMMAND_RADIUS, 0, NULL), true;
 	case ACTION_VALID_FLIPS:
@@ -368,7 +368,7 @@ static bool session_action(struct workbench *wb, enum action action)
 		return ask_open(wb, ASK_TOP, k), true;
 	}
 	case ACTION_SETTINGS:
-		return settings_open(wb), true;
+		return settings_open(wb, SETTINGS_OF_RECOVERY), true;
 	case ACTION_OBJECTIVE:
 		return choose_open(wb, CHOICE_OBJECTIVE), true;
 	case ACTION_PERTURB_RULE:

@@ -26,16 +26,19 @@
 #include "tui/popup.h"
 #include "tui/term.h"
 
+/* A form's fields, in the order of snapshot.settings_of; the check may be called at any time. */
+struct workbench_settings {
+	const struct form_field *fields;
+	int count;
+	form_check *check;
+};
+
 struct workbench_backend {
 	void *context;
 	bool (*send)(void *context, const struct command *command); /* false: the queue is full */
 	void (*cancel)(void *context);
 	bool (*copy)(const char *text, size_t n); /* to the clipboard */
-	/* The recovery's settings, in the order of snapshot.setting_values; the check may
-	 * be called at any time. */
-	const struct form_field *settings;
-	int setting_count;
-	form_check *check_setting;
+	struct workbench_settings settings[SETTINGS_OF_COUNT];
 };
 
 /* A choice that is shown at once and holds until the worker has followed. */
@@ -100,6 +103,7 @@ struct workbench {
 	struct popup popup;
 	bool popup_quits; /* it asks whether to quit */
 	struct form settings;
+	enum settings_of settings_of;
 	struct chooser chooser;
 	enum choice choice;
 	enum ask ask;
@@ -198,7 +202,7 @@ void command_line_run(struct workbench *wb, const char *line);
 void command_line_complete(void *workbench, const char *line, size_t at, size_t *start, struct strbuf *matches);
 
 /* settings.c */
-void settings_open(struct workbench *wb);
+void settings_open(struct workbench *wb, enum settings_of of);
 void settings_key(struct workbench *wb, int key);
 
 /* status.c */

@@ -1,5 +1,6 @@
 /* The screens on a running worker. */
 #include "sessions/settings.h"
+#include "sessions/suffix_baseline.h"
 #include "tui/loop.h"
 #include "tui/workbench.h"
 
@@ -50,6 +51,21 @@ static enum status check_setting(void *context, const char *name, const char *va
 	return status;
 }
 
+static enum status check_suffix(void *context, const char *name, const char *value, struct error *error)
+{
+	struct suffix_options scratch;
+	(void)context;
+	suffix_options_init(&scratch);
+	enum status status = suffix_options_set(&scratch, name, value, error);
+	suffix_options_done(&scratch);
+	return status;
+}
+
+static struct form_field field_of(struct setting_name name)
+{
+	return (struct form_field){name.name, name.allowed, name.about};
+}
+
 static int idle_ms(void *context)
 {
 	return workbench_idle_ms(&((struct run *)context)->wb);
@@ -68,18 +84,21 @@ static bool finished(void *context)
 enum status workbench_run(struct worker *worker, const struct term_options *options, bool hints, struct error *error)
 {
 	struct run run = {.worker = worker};
-	struct form_field settings[FORM_FIELDS_MAX];
+	struct form_field fields[SETTINGS_OF_COUNT][FORM_FIELDS_MAX];
 	struct workbench_backend backend = {
 		.context = &run,
 		.send = send,
 		.cancel = cancel,
 		.copy = term_copy,
-		.settings = settings,
-		.check_setting = check_setting,
+		.settings = {{fields[SETTINGS_OF_RECOVERY], 0, check_setting},
+			     {fields[SETTINGS_OF_SUFFIX], 0, check_suffix}},
 	};
-	for (const struct setting_name *name = setting_names; name->name && backend.setting_count < FORM_FIELDS_MAX;
-	     name++)
-		settings[backend.setting_count++] = (struct form_field){name->name, name->allowed, name->about};
+	int *count = &backend.settings[SETTINGS_OF_RECOVERY].count;
+	for (; setting_names[*count].name && *count < FORM_FIELDS_MAX; ++*count)
+		fields[SETTINGS_OF_RECOVERY][*count] = field_of(setting_names[*count]);
+	count = &backend.settings[SETTINGS_OF_SUFFIX].count;
+	for (; suffix_setting_name(*count).name && *count < FORM_FIELDS_MAX; ++*count)
+		fields[SETTINGS_OF_SUFFIX][*count] = field_of(suffix_setting_name(*count));
 	struct loop_client client = {
 		&run, worker_wake_fd(worker), on_event, on_wake, idle_ms, draw, finished,
 	};
