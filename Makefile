@@ -86,7 +86,7 @@ support_objects = $(support_sources:%.c=$(BUILD)/%.o)
 test_programs = $(test_sources:%.c=$(BUILD)/%)
 bench_programs = $(bench_sources:%.c=$(BUILD)/%)
 fuzz_programs = $(fuzz_sources:%.c=$(BUILD)/%)
-test_scripts = $(wildcard tests/test_*.sh) $(if $(main_objects),$(filter-out tests/cli/lib%,$(wildcard tests/cli/*.sh)))
+test_scripts = $(wildcard tests/test_*.sh)
 
 # A word in T picks the tests whose names hold it.
 picked = $(if $(T),$(sort $(foreach word,$(T),$(foreach test,$(1),$(if $(findstring $(word),$(notdir $(test))),$(test))))),$(1))

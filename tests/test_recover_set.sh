@@ -2,21 +2,9 @@
 # needs: device (it starts rebound). `recover` over a prompt set: the same numbers in a batch and one by one, records
 # that replay to the bit, and what it refuses with exit status 2 and one sentence.
 set -u
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-program=${REBOUND:-./rebound}
-[ -x "$program" ] || { echo "$program is not built"; exit 77; }
+# shellcheck source=tests/lib_program.sh
+. "${0%/*}/lib_program.sh"
 clamp='--clamp 1:3,40,77=set-active:-5 --steps 10'
-status=0
-refused() { # what the sentence has to say, and the options
-	# shellcheck disable=SC2086 # options are words
-	text=$("$program" $2 --quiet 2>&1)
-	code=$?
-	if [ $code != 2 ] || [ "$(echo "$text" | wc -l)" != 1 ] || ! echo "$text" | grep -qF -e "$1"; then
-		echo "$2: exit status $code, '$text'; expected 2 and '$1'"
-		status=1
-	fi
-}
 refused '--batch is '"'0'" "recover --task ioi $clamp --batch 0"
 refused '--batch is '"'many'" "recover --task ioi $clamp --batch many"
 refused '--batch belongs to a prompt set' "recover --prompt ioi-01 $clamp --batch 4"
@@ -65,4 +53,4 @@ for prompt in ioi-02 ioi-05; do
 		status=1
 	fi
 done
-exit $status
+exit "$status"
