@@ -1,10 +1,16 @@
 #include "tests/term_harness.h"
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
 #include <errno.h>
 #include <poll.h>
 #include <pty.h>
 #include <signal.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -329,6 +335,21 @@ bool harness_wait(struct harness *h, const char *text)
 bool harness_wait_gone(struct harness *h, const char *text)
 {
 	return wait_for(h, text, false);
+}
+
+void harness_expect(struct harness *h, const char *keys, const char *text)
+{
+	harness_type(h, keys);
+	if (!harness_wait(h, text))
+		fail_msg("after \"%s\" there is no \"%s\"", keys, text);
+}
+
+void harness_expect_end(struct harness *h, const char *keys)
+{
+	harness_type(h, keys);
+	assert_int_equal(harness_wait_end(h), 0);
+	assert_true(harness_restored(h));
+	harness_stop(h);
 }
 
 void harness_settle(struct harness *h, int quiet_ms)

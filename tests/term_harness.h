@@ -44,6 +44,11 @@ void harness_signal(struct harness *h, int number);
  * the program ended, false with the screen on standard error. */
 bool harness_wait(struct harness *h, const char *text);
 bool harness_wait_gone(struct harness *h, const char *text);
+/* Types, then the text has to come: fails the test otherwise. */
+void harness_expect(struct harness *h, const char *keys, const char *text);
+/* Types what ends the program: it has to end with status 0 and leave the terminal as it was. Stops
+ * the harness. */
+void harness_expect_end(struct harness *h, const char *keys);
 /* Until nothing was written for `quiet_ms`. */
 void harness_settle(struct harness *h, int quiet_ms);
 /* The status as waitpid gives it; -1 if it did not end within the limit. */

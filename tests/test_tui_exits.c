@@ -53,13 +53,10 @@ static void test_stops_and_goes_on(void **state)
 	(void)state;
 	struct harness *h = harness_start_function(&demo_terminal, shell_main, NULL);
 	assert_true(harness_wait(h, ">item 0"));
-	harness_type(h, "<C-z>");
-	assert_true(harness_wait(h, "shell: stopped"));
+	harness_expect(h, "<C-z>", "shell: stopped");
 	assert_true(harness_restored(h));
-	harness_type(h, "<Enter>");
-	assert_true(harness_wait(h, ">item 0"));
-	harness_type(h, "<Down>");
-	assert_true(harness_wait(h, ">item 1"));
+	harness_expect(h, "<Enter>", ">item 0");
+	harness_expect(h, "<Down>", ">item 1");
 	assert_false(harness_restored(h));
 	/* A hand holds the button for a while; Ctrl-C behind any button's release is heard. */
 	for (int button = 1; button <= 3; button++) {
@@ -69,12 +66,8 @@ static void test_stops_and_goes_on(void **state)
 		harness_settle(h, 200);
 	}
 	assert_true(harness_wait(h, ">item 4"));
-	harness_type(h, "<C-c>");
-	assert_true(harness_wait(h, "interrupted"));
-	harness_type(h, "qy");
-	assert_int_equal(harness_wait_end(h), 0);
-	assert_true(harness_restored(h));
-	harness_stop(h);
+	harness_expect(h, "<C-c>", "interrupted");
+	harness_expect_end(h, "qy");
 }
 
 static void test_quits_on_request(void **state)

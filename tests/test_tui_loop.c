@@ -24,10 +24,8 @@ static void test_widgets_answer_keys_and_mouse(void **state)
 	assert_true(harness_wait(h, "demo 80x24"));
 	assert_true(harness_wait(h, ">item 0"));
 	assert_true(harness_wait(h, "✓ 日本 δ"));
-	harness_type(h, "<Down>j<PgDn>");
-	assert_true(harness_wait(h, ">item 22"));
-	harness_type(h, "<Home>");
-	assert_true(harness_wait(h, ">item 0"));
+	harness_expect(h, "<Down>j<PgDn>", ">item 22");
+	harness_expect(h, "<Home>", ">item 0");
 	harness_click(h, 5, 3);
 	assert_true(harness_wait(h, ">item 4"));
 	harness_wheel(h, 5, 3, 1);
@@ -36,24 +34,17 @@ static void test_widgets_answer_keys_and_mouse(void **state)
 	assert_true(harness_cell(h, 1, 0).reverse);
 	assert_int_equal(harness_cell(h, 22, 0).color, 33);
 
-	harness_type(h, ":paint gr<Tab>");
-	assert_true(harness_wait(h, ":paint gre  green grey"));
-	harness_type(h, "é<Enter>");
-	assert_true(harness_wait(h, "said paint greé"));
-	harness_type(h, ":<Up>");
-	assert_true(harness_wait(h, ":paint greé"));
+	harness_expect(h, ":paint gr<Tab>", ":paint gre  green grey");
+	harness_expect(h, "é<Enter>", "said paint greé");
+	harness_expect(h, ":<Up>", ":paint greé");
 	harness_type(h, "<Esc>");
 	assert_true(harness_wait_gone(h, ":paint"));
 
-	harness_type(h, "?");
-	assert_true(harness_wait(h, "clamp the feature, or release it"));
+	harness_expect(h, "?", "clamp the feature, or release it");
 	assert_false(harness_shows(h, "suspend the program"));
-	harness_type(h, "<End>");
-	assert_true(harness_wait(h, "suspend the program"));
-	harness_type(h, "<Esc>S<Down><BS><BS>12.5<Down><Right>");
-	assert_true(harness_wait(h, "◀ encoder ▶"));
-	harness_type(h, "<Enter>");
-	assert_true(harness_wait(h, "budget is 12.5"));
+	harness_expect(h, "<End>", "suspend the program");
+	harness_expect(h, "<Esc>S<Down><BS><BS>12.5<Down><Right>", "◀ encoder ▶");
+	harness_expect(h, "<Enter>", "budget is 12.5");
 
 	harness_type(h, "x");
 	harness_settle(h, 100);
@@ -65,8 +56,7 @@ static void test_widgets_answer_keys_and_mouse(void **state)
 	harness_resize(h, 60, 200);
 	assert_true(harness_wait(h, "demo 200x60"));
 	harness_type(h, "qn");
-	harness_type(h, "q");
-	assert_true(harness_wait(h, "Quit?"));
+	harness_expect(h, "q", "Quit?");
 	harness_type(h, "y");
 	assert_int_equal(harness_wait_end(h), 0);
 	assert_true(harness_shows(h, "goodbye"));
@@ -143,16 +133,11 @@ static void test_keys_are_heard_over_the_worker(void **state)
 	(void)state;
 	struct harness *h = harness_start_function(&demo_terminal, flood_main, NULL);
 	assert_true(harness_wait(h, "few news, 0 keys"));
-	harness_type(h, "abc");
-	assert_true(harness_wait(h, "3 keys"));
+	harness_expect(h, "abc", "3 keys");
 	assert_true(harness_wait(h, "many news, 3 keys"));
-	harness_type(h, "<Esc>");
-	assert_true(harness_wait(h, "4 keys"));
+	harness_expect(h, "<Esc>", "4 keys");
 	harness_resize(h, 30, 90);
-	harness_type(h, "q");
-	assert_int_equal(harness_wait_end(h), 0);
-	assert_true(harness_restored(h));
-	harness_stop(h);
+	harness_expect_end(h, "q");
 }
 
 int main(void)

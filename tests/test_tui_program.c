@@ -17,6 +17,7 @@
 #include "compute/base/json.h"
 #include "compute/base/mem.h"
 #include "compute/base/text.h"
+#include "tests/demo_clamp.h"
 #include "tests/scratch.h"
 #include "tests/term_harness.h"
 #include "tui/format.h"
@@ -52,6 +53,22 @@ static struct harness *open_program(int rows, int cols)
 	return h;
 }
 
+/* The top 16 features clamped, and what that does shown. */
+static void clamp_top(struct harness *h)
+{
+	harness_expect(h, "A", "next t");
+	harness_expect(h, "t<Enter>", "[-5");
+	harness_settle(h, 300);
+}
+
+/* Keys that run a recovery, until its last step is shown and nothing goes on. */
+static void run(struct harness *h, const char *keys, const char *last_step)
+{
+	harness_expect(h, keys, last_step);
+	assert_true(harness_wait_gone(h, "Esc stop"));
+	harness_settle(h, 300);
+}
+
 /* What the last OSC 52 sequence carries; a new string. */
 static char *clipboard(struct harness *h)
 {
@@ -80,8 +97,7 @@ static char *logged_command(struct harness *h, const char *words)
 {
 	harness_type(h, "6<End>");
 	for (int i = 0; i < 20; i++) {
-		harness_type(h, "y");
-		assert_true(harness_wait(h, "copied: rebound"));
+		harness_expect(h, "y", "copied: rebound");
 		harness_settle(h, 100);
 		char *command = clipboard(h);
 		if (strncmp(command, words, strlen(words)) == 0)
@@ -171,16 +187,9 @@ static void test_first_minute(void **state)
 	(void)state;
 	struct harness *h = open_program(24, 80);
 	assert_true(harness_wait(h, "│ J "));
-	harness_type(h, "A");
-	assert_true(harness_wait(h, "next t"));
-	harness_type(h, "t<Enter>");
-	assert_true(harness_wait(h, "[-5"));
-	harness_settle(h, 300);
-	harness_type(h, "r");
-	assert_true(harness_wait(h, "◀ 100 ▶"));
-	assert_true(harness_wait_gone(h, "Esc stop"));
-	harness_type(h, "d");
-	assert_true(harness_wait(h, "of δ at step 100"));
+	clamp_top(h);
+	run(h, "r", "◀ 100 ▶");
+	harness_expect(h, "d", "of δ at step 100");
 	harness_settle(h, 300);
 	char *objectives = row_with(h, "│ J  "), *norms = row_with(h, "‖δ‖"), *residual = row_with(h, "SAE residual");
 
@@ -206,12 +215,8 @@ static void test_first_minute(void **state)
 		check_part(h, residual);
 	free(residual);
 
-	harness_type(h, "4<Home>");
-	assert_true(harness_wait(h, "◀ 0 ▶"));
-	harness_type(h, "q");
-	assert_int_equal(harness_wait_end(h), 0);
-	assert_true(harness_restored(h));
-	harness_stop(h);
+	harness_expect(h, "4<Home>", "◀ 0 ▶");
+	harness_expect_end(h, "q");
 }
 
 /* A feature's own view: its numbers are those of `rebound feature`. */
@@ -227,13 +232,11 @@ static void test_feature(void **state)
 	cache[strlen(cache) - strlen("/none")] = '\0';
 	setenv("XDG_CACHE_HOME", cache, 1);
 	struct harness *h = open_program(40, 120);
-	harness_type(h, "2<Enter>");
-	assert_true(harness_wait(h, "over the prompt set  active at "));
+	harness_expect(h, "2<Enter>", "over the prompt set  active at ");
 	assert_true(harness_wait_gone(h, "e stops reading"));
 	harness_settle(h, 300);
 	char *usage = row_with(h, "over the prompt set"), *norms = row_with(h, "‖W_dec‖");
-	harness_type(h, "<Esc>");
-	assert_true(harness_wait(h, "4 recovery"));
+	harness_expect(h, "<Esc>", "4 recovery");
 	char *command = logged_command(h, "rebound feature");
 	cJSON *json = run_json(command);
 	const cJSON *norm = cJSON_GetObjectItemCaseSensitive(json, "encoder_norm");
@@ -245,9 +248,7 @@ static void test_feature(void **state)
 				    number(json, "usage", "prompts"));
 	if (!strstr(usage, expected))
 		fail_msg("\"%s\" is not in: %s", expected, usage);
-	harness_type(h, "q");
-	assert_int_equal(harness_wait_end(h), 0);
-	harness_stop(h);
+	harness_expect_end(h, "q");
 	cJSON_Delete(json);
 	free(expected);
 	free(command);
@@ -263,31 +264,20 @@ static void test_compare(void **state)
 	struct harness *h = open_program(40, 120);
 	harness_type(h, "V"); /* none is there, or those of an earlier test: either is said */
 	harness_settle(h, 500);
-	harness_type(h, "<Esc>A");
-	assert_true(harness_wait(h, "next t"));
-	harness_type(h, "t<Enter>");
-	assert_true(harness_wait(h, "[-5"));
-	harness_settle(h, 300);
-	harness_type(h, ":set steps=12<Enter>r");
-	assert_true(harness_wait(h, "◀ 12 ▶"));
-	assert_true(harness_wait_gone(h, "Esc stop"));
-	harness_type(h, ":set lr=0.2<Enter>r");
-	assert_true(harness_wait(h, "lr 0.2"));
-	assert_true(harness_wait(h, "◀ 12 ▶"));
-	assert_true(harness_wait_gone(h, "Esc stop"));
-	harness_settle(h, 300);
-	harness_type(h, "V");
-	assert_true(harness_wait(h, "compare this run with"));
-	harness_type(h, "<Enter>");
-	assert_true(harness_wait(h, "what differs"));
+	harness_type(h, "<Esc>");
+	clamp_top(h);
+	run(h, ":set steps=12<Enter>r", "◀ 12 ▶");
+	harness_expect(h, ":set lr=0.2<Enter>r", "lr 0.2");
+	run(h, "", "◀ 12 ▶");
+	harness_expect(h, "V", "compare this run with");
+	harness_expect(h, "<Enter>", "what differs");
 	assert_true(harness_wait(h, "they part at step 1 "));
 	char *rates = row_with(h, " lr  "), *angle = row_with(h, "cos(δA, δB)");
 	assert_non_null(strstr(rates, "0.2"));
 	assert_true(strstr(rates, "0.2") < strstr(rates, "0.1")); /* this run is A */
 	harness_type(h, "<Right>");
 	harness_settle(h, 200);
-	harness_type(h, "<Esc>");
-	assert_true(harness_wait(h, "4 recovery"));
+	harness_expect(h, "<Esc>", "4 recovery");
 	char *command = logged_command(h, "rebound compare");
 	cJSON *json = run_json(command);
 	char *expected = mem_printf("cos(δA, δB) %+.4f", number(json, "delta", "cosine"));
@@ -296,16 +286,45 @@ static void test_compare(void **state)
 	assert_true(number(json, "parts_at", "step") == 1);
 	assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(json, "steps")), 12);
 	/* By the command line of the screen, and what isn't there. */
-	harness_type(h, ":compare nonesuch<Enter>");
-	assert_true(harness_wait(h, "cannot open 'nonesuch'"));
-	harness_type(h, "<Esc>q");
-	assert_int_equal(harness_wait_end(h), 0);
-	harness_stop(h);
+	harness_expect(h, ":compare nonesuch<Enter>", "cannot open 'nonesuch'");
+	harness_expect_end(h, "<Esc>q");
 	cJSON_Delete(json);
 	free(expected);
 	free(command);
 	free(rates);
 	free(angle);
+}
+
+/* A suffix with settings of the user's, scrubbed through and taken apart: the numbers at the end are
+ * those of the commands. */
+static void test_suffix(void **state)
+{
+	(void)state;
+	struct demo_clamp clamp = demo_clamp_of("refusal");
+	char text[FORMAT_SIZE];
+	struct harness *h = open_program(40, 120);
+	char *keys = mem_printf(":prompt %s<Enter>:clamp %s<Enter>:clamp-positions %s<Enter>", clamp.prompt, clamp.rule,
+				clamp.positions);
+	harness_expect(h, keys, "valid flip");
+	harness_settle(h, 500);
+	harness_expect(h, "B", "Enter train");
+	run(h, "<BS><BS>6<Down><Down><BS><BS><BS>12<Enter>", "◀ 12 ▶");
+	assert_true(harness_wait(h, "suffix of 6 tokens lr 0.01 budget 40 steps 12"));
+	harness_expect(h, "d", "of its change at L0 at step 12");
+	harness_settle(h, 300);
+	char *norms = row_with(h, "/40"), *residual = row_with(h, "SAE residual");
+	check_part(h, residual);
+	char *command = logged_command(h, "rebound recover");
+	cJSON *json = run_json(command);
+	const cJSON *stage = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(json, "stages"), 0);
+	assert_non_null(strstr(norms, format_number(text, number(stage, "final", "delta_norm"))));
+	harness_expect(h, "4<Home>", "◀ 0 ▶");
+	harness_expect_end(h, "q");
+	cJSON_Delete(json);
+	free(keys);
+	free(norms);
+	free(residual);
+	free(command);
 }
 
 /* Waits until the status line shows the text. */
@@ -326,15 +345,9 @@ static void test_stop_and_leave(void **state)
 	(void)state;
 	struct harness *h = open_program(40, 130);
 	harness_type(h, ":set steps=100000<Enter>");
-	harness_type(h, "A");
-	assert_true(harness_wait(h, "next t"));
-	harness_type(h, "t<Enter>");
-	assert_true(harness_wait(h, "[-5"));
-	harness_settle(h, 300);
-	harness_type(h, "r");
-	assert_true(harness_wait(h, "/100000"));
-	harness_type(h, "j"); /* another prompt would end the run */
-	assert_true(harness_wait(h, "a recovery is running: r pauses it"));
+	clamp_top(h);
+	harness_expect(h, "r", "/100000");
+	harness_expect(h, "j", "a recovery is running: r pauses it"); /* another prompt would end the run */
 	harness_type(h, "<Esc>");
 	assert_true(harness_wait_gone(h, "a recovery is running: r pauses it"));
 	harness_type(h, "<Esc>");
@@ -349,12 +362,8 @@ static void test_stop_and_leave(void **state)
 	assert_int_equal(shown, step);
 	harness_type(h, "r");
 	assert_true(wait_status(h, "▶ "));
-	harness_type(h, "q");
-	assert_true(harness_wait(h, "A recovery is running"));
-	harness_type(h, "y");
-	assert_int_equal(harness_wait_end(h), 0);
-	assert_true(harness_restored(h));
-	harness_stop(h);
+	harness_expect(h, "q", "A recovery is running");
+	harness_expect_end(h, "y");
 }
 
 /* A terminal that can't show the screens is refused before anything is loaded: the Vulkan
@@ -384,7 +393,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_first_minute),   cmocka_unit_test(test_feature),
 		cmocka_unit_test(test_compare),	       cmocka_unit_test(test_stop_and_leave),
-		cmocka_unit_test(test_unfit_terminal),
+		cmocka_unit_test(test_unfit_terminal), cmocka_unit_test(test_suffix),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

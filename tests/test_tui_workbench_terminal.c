@@ -73,8 +73,7 @@ static void test_in_a_terminal(void **state)
 	assert_int_equal(harness_cell(h, row, col).color, 172);
 	assert_true(harness_find(h, "r recovered", &row, &col));
 	assert_int_equal(harness_cell(h, row, col).color, 35);
-	harness_type(h, "4<Left><Left>");
-	assert_true(harness_wait(h, "◀ 40 ▶"));
+	harness_expect(h, "4<Left><Left>", "◀ 40 ▶");
 	harness_resize(h, 60, 200);
 	assert_true(harness_wait(h, "3 actions, each as its command"));
 	harness_resize(h, 10, 40);
@@ -87,14 +86,10 @@ static void test_in_a_terminal(void **state)
 	assert_true(harness_find(h, "[0]", &row, &col));
 	harness_click(h, row, col + 8);
 	assert_true(harness_wait(h, ">[0]"));
-	harness_type(h, "6y");
-	assert_true(harness_wait(h, "copied: rebound recover"));
+	harness_expect(h, "6y", "copied: rebound recover");
 	size_t n;
 	assert_non_null(strstr(harness_bytes(h, &n), "\033]52;c;cmVib3VuZCByZWNvdmVy"));
-	harness_type(h, "<Esc>q");
-	assert_int_equal(harness_wait_end(h), 0);
-	assert_true(harness_restored(h));
-	harness_stop(h);
+	harness_expect_end(h, "<Esc>q");
 }
 
 static void test_spinner_turns(void **state)
