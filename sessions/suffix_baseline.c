@@ -118,6 +118,13 @@ static enum status find_placeholder(const struct session *session, const char *t
 	return status ? error_prefix(error, STATUS_INVALID, "--suffix-token") : STATUS_OK;
 }
 
+static enum status add_suffix(struct session *session, const struct suffix_options *suffix, struct error *error)
+{
+	int32_t placeholder;
+	enum status status = find_placeholder(session, suffix->placeholder, &placeholder, error);
+	return status ? status : session_add_suffix(session, suffix->tokens, placeholder, MONITOR_WEIGHT, error);
+}
+
 enum status suffix_baseline_prepare(const struct refusal *t, const struct refusal_options *options,
 				    const struct suffix_options *suffix, struct error *error)
 {
@@ -125,10 +132,7 @@ enum status suffix_baseline_prepare(const struct refusal *t, const struct refusa
 		{"answer_logprob", false, 1 - MONITOR_WEIGHT},
 		{"soft_anti_refusal", true, (1 - MONITOR_WEIGHT) * REFUSAL_WEIGHT},
 	};
-	int32_t placeholder;
-	enum status status = find_placeholder(t->session, suffix->placeholder, &placeholder, error);
-	if (status == STATUS_OK)
-		status = session_add_suffix(t->session, suffix->tokens, placeholder, MONITOR_WEIGHT, error);
+	enum status status = add_suffix(t->session, suffix, error);
 	if (status)
 		return status;
 	status = refusal_prepare_stage(t, options, terms, ARRAY_LEN(terms), &suffix->settings, error);
@@ -152,5 +156,20 @@ enum status suffix_baseline_run(struct refusal *t, struct session *session, cons
 	if (status == STATUS_OK)
 		status = refusal_finish(t, options, error);
 	session_drop_suffix(session);
+	return status;
+}
+
+enum status suffix_baseline_read(const struct refusal *t, const struct suffix_options *suffix,
+				 struct nearest_token *nearest, struct error *error)
+{
+	struct suffix_reader *reader = NULL;
+	enum status status = add_suffix(t->session, suffix, error);
+	if (status)
+		return status;
+	status = suffix_reader_create(&reader, t->session, error);
+	if (status == STATUS_OK)
+		status = suffix_reader_read(reader, t->delta.values, nearest, error);
+	suffix_reader_destroy(&reader);
+	session_drop_suffix(t->session);
 	return status;
 }

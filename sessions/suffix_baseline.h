@@ -12,6 +12,7 @@
 #define REBOUND_SUFFIX_BASELINE_H
 
 #include "sessions/refusal.h"
+#include "sessions/suffix_tokens.h"
 
 struct suffix_options {
 	int64_t tokens;	   /* n */
@@ -47,5 +48,9 @@ enum status WARN_UNUSED suffix_baseline_run(struct refusal *out, struct session 
  * session_drop_suffix takes the suffix off again. */
 enum status WARN_UNUSED suffix_baseline_prepare(const struct refusal *refusal, const struct refusal_options *options,
 						const struct suffix_options *suffix, struct error *error);
+/* What the suffix of a complete one reads as: nearest [suffix->tokens]. The session has the prompt
+ * that it was trained behind. */
+enum status WARN_UNUSED suffix_baseline_read(const struct refusal *refusal, const struct suffix_options *suffix,
+					     struct nearest_token *nearest, struct error *error);
 
 #endif

@@ -163,6 +163,16 @@ static void test_baseline(void **state)
 	expect_ok(scene_run(&plain, session, false, &error), &error);
 	close_to("base J", t.stages[0].base.J, plain.J, 0);
 	scene_done(&plain);
+	/* After six small steps it still reads as the placeholder, and no longer is it. */
+	struct nearest_token nearest[16];
+	int32_t placeholder;
+	expect_ok(tokenizer_find(session->model.tokenizer, "!", 1, &placeholder, &error), &error);
+	expect_ok(suffix_baseline_read(&t, &f.suffix, nearest, &error), &error);
+	assert_int_equal(session->suffix.count, 0);
+	for (int i = 0; i < 16; i++) {
+		assert_int_equal(nearest[i].id, placeholder);
+		assert_true(nearest[i].cosine < 0.9999f);
+	}
 	refusal_done(&t);
 	check_replay(path);
 	check_exports(path);

@@ -1,5 +1,6 @@
 /* rebound recover --stages 2 and --suffix N: a refused answer, for one input or for a whole
  * prompt set. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -204,6 +205,58 @@ static void print_result(const struct refusal *t, const char *path)
 	printf("verdict    %s\n", verdict_words(t));
 	if (path)
 		printf("session    %s\n", path);
+}
+
+/* ---- what a suffix reads as ---- */
+
+static void add_nearest(cJSON *json, const struct session *session, const struct nearest_token *nearest, int64_t count)
+{
+	cJSON *list = cJSON_AddArrayToObject(cJSON_GetObjectItemCaseSensitive(json, "suffix"), "nearest");
+	for (int64_t i = 0; i < count; i++) {
+		cJSON *item = cJSON_CreateObject();
+		char *piece = cli_piece(session, nearest[i].id);
+		cJSON_AddNumberToObject(item, "id", nearest[i].id);
+		journal_add_string(item, "piece", piece);
+		journal_add_number(item, "cosine", (double)nearest[i].cosine);
+		cJSON_AddItemToArray(list, item);
+		free(piece);
+	}
+}
+
+static void print_nearest(const struct session *session, const struct nearest_token *nearest, int64_t count)
+{
+	float low = nearest[0].cosine, high = low;
+	printf("%-10s", "nearest");
+	for (int64_t i = 0; i < count; i++) {
+		char *piece = cli_piece(session, nearest[i].id);
+		printf(" %s", piece);
+		low = fminf(low, nearest[i].cosine);
+		high = fmaxf(high, nearest[i].cosine);
+		free(piece);
+	}
+	printf(" (tokens of the vocabulary, by cosines of %.2f to %.2f)\n", (double)low, (double)high);
+}
+
+/* One input's result, with what its suffix reads as. */
+static enum status show_result(const struct refusal *t, const struct method *method, bool json, const char *place,
+			       struct error *error)
+{
+	const struct session *session = t->session;
+	int64_t count = method->suffix ? method->baseline.tokens : 0;
+	struct nearest_token *nearest = mem_alloc((size_t)count, sizeof *nearest);
+	enum status status = method->suffix ? suffix_baseline_read(t, &method->baseline, nearest, error) : STATUS_OK;
+	if (status == STATUS_OK && json) {
+		cJSON *result = result_json(t, method, place);
+		if (method->suffix)
+			add_nearest(result, session, nearest, count);
+		status = cli_print_json(result, error);
+	} else if (status == STATUS_OK) {
+		print_result(t, place);
+		if (method->suffix)
+			print_nearest(session, nearest, count);
+	}
+	free(nearest);
+	return status;
 }
 
 /* ---- delta ---- */
@@ -444,10 +497,8 @@ enum status cli_refusal(const struct cli *cli, struct error *error)
 				 &place, error);
 		if (status == STATUS_OK && o->save_delta)
 			status = save_delta(&t, o->save_delta, error);
-		if (status == STATUS_OK && o->json)
-			status = cli_print_json(result_json(&t, &method, place), error);
-		else if (status == STATUS_OK)
-			print_result(&t, place);
+		if (status == STATUS_OK)
+			status = show_result(&t, &method, o->json, place, error);
 		refusal_done(&t);
 	}
 	free(place);
