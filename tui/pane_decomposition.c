@@ -62,11 +62,11 @@ static void draw_verdict(const struct canvas *c, int row, int col, bool has, dou
 {
 	char number[FORMAT_SIZE];
 	if (!has) {
-		canvas_text(c, row, col, ROLE_NOTE, "·");
+		canvas_text(c, row, col + 1, ROLE_NOTE, "·");
 		return;
 	}
-	canvas_text_right(c, row, col + 5, ROLE_TEXT | dim, format_signed(number, objective));
-	canvas_text(c, row, col + 6, (recovered ? ROLE_GOOD : ROLE_BAD) | dim, recovered ? "✓" : "✗");
+	canvas_text_right(c, row, col + 6, ROLE_TEXT | dim, format_signed(number, objective));
+	canvas_text(c, row, col + 7, (recovered ? ROLE_GOOD : ROLE_BAD) | dim, recovered ? "✓" : "✗");
 }
 
 static void draw_part(const struct workbench *wb, const struct canvas *c, int row, int part, const struct table *t,
