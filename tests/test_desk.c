@@ -248,12 +248,12 @@ static void note_input(struct own_input *own, const struct desk *desk)
 	snapshot_free(s);
 }
 
-static void train_suffix(struct desk *desk)
+static void train_suffix(struct desk *desk, const char *steps)
 {
 	make_flip(desk, "refusal");
 	send(desk, COMMAND_SUFFIX_SETTING, 0, "suffix=5");
 	send(desk, COMMAND_SUFFIX_SETTING, 0, "suffix-token=?");
-	send(desk, COMMAND_SUFFIX_SETTING, 0, "steps=40");
+	send(desk, COMMAND_SUFFIX_SETTING, 0, steps);
 	send(desk, COMMAND_SUFFIX_SETTING, 0, "lr=0.03");
 	send(desk, COMMAND_SUFFIX, 0, "");
 }
@@ -267,7 +267,7 @@ static void test_suffix(void **state)
 	struct own_input own, again;
 	make_flip(desk, "refusal");
 	note_input(&own, desk);
-	train_suffix(desk);
+	train_suffix(desk, "steps=40");
 	assert_true(desk->run.running);
 	struct snapshot *s = desk_snapshot(desk);
 	int first = s->token_selected - SUFFIX + 1, readout = s->token_selected;
@@ -391,9 +391,7 @@ static void test_suffix_is_left(void **state)
 	make_flip(desk, "refusal");
 	size_t prompt = desk->session->prompt.count;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		train_suffix(desk);
-		send(desk, COMMAND_SUFFIX_SETTING, 0, "steps=2");
-		send(desk, COMMAND_SUFFIX, 0, "");
+		train_suffix(desk, "steps=2");
 		finish_run(desk);
 		assert_int_equal(desk->session->suffix.count, 5);
 		assert_int_equal(desk->session->prompt.count, prompt + 5);
@@ -418,7 +416,7 @@ static void test_suffix_is_stopped(void **state)
 	struct own_input own, again;
 	make_flip(desk, "refusal");
 	note_input(&own, desk);
-	train_suffix(desk);
+	train_suffix(desk, "steps=40");
 	desk_run_slice(desk);
 	atomic_store(&desk->cancel, true);
 	desk_run_slice(desk);
