@@ -45,6 +45,7 @@ struct desk_run {
 	int64_t journaled; /* steps written */
 	struct journal *journal;
 	char *path;
+	char *verb; /* "recover --steps 20", "recover --suffix 16": what repeats it */
 	/* at the step shown */
 	int64_t shown;
 	bool live, evaluated;
@@ -62,7 +63,8 @@ struct desk_aside {
 	struct recovery_settings settings;
 	struct scene base, clamped;
 	int token;
-	bool valid_flip; /* by the judges of the base and clamped texts */
+	struct suffix_options options; /* of the suffix that is there */
+	bool valid_flip;	       /* by the judges of the base and clamped texts */
 	struct suffix_reader *reader;
 	struct nearest_token *nearest; /* [session's suffix], at the step shown */
 };
@@ -245,8 +247,6 @@ enum status WARN_UNUSED desk_run_start(struct desk *desk, struct error *error);
 enum status WARN_UNUSED desk_run_begin(struct desk *desk, const struct desk_start *start, struct error *error);
 /* The same as a fork's: with the settings as they are now. */
 enum status WARN_UNUSED desk_run_again(struct desk *desk, const struct desk_start *start, struct error *error);
-/* "recover --steps 20", "recover --suffix 16": what repeats it; a new string. */
-char *desk_run_verb(const struct desk *desk);
 /* Some steps of the running recovery; ends it when it is through. */
 void desk_run_slice(struct desk *desk);
 /* Interrupted by the user: says where, and shows what was reached. The cancel flag must be

@@ -19,10 +19,10 @@ static void journal_failed(struct desk *desk, const struct error *error)
 	desk_report(desk, STATUS_FAILED, error);
 }
 
-char *desk_run_verb(const struct desk *desk)
+static char *verb_of(const struct desk *desk)
 {
-	char *options =
-		desk->aside.on ? suffix_options_command(&desk->suffix) : settings_command(&desk->session->settings);
+	char *options = desk->aside.on ? suffix_options_command(&desk->aside.options)
+				       : settings_command(&desk->session->settings);
 	char *verb = mem_printf("recover%s%s", options[0] ? " " : "", options);
 	free(options);
 	return verb;
@@ -33,8 +33,7 @@ static void open_journal(struct desk *desk, const float *start)
 	struct desk_run *run = &desk->run;
 	struct session *session = desk->session;
 	struct error error;
-	char *verb = desk_run_verb(desk);
-	char *command = desk_command_text(desk, verb, true);
+	char *command = desk_command_text(desk, run->verb, true);
 	enum status status = desk->options.journal
 				     ? journal_create_beside(&run->journal, desk->options.journal, &error)
 				     : journal_create_default(&run->journal,
@@ -54,7 +53,6 @@ static void open_journal(struct desk *desk, const float *start)
 		run->path = mem_strdup(journal_path(run->journal));
 	else
 		journal_failed(desk, &error);
-	free(verb);
 	free(command);
 }
 
@@ -139,6 +137,7 @@ enum status desk_run_begin(struct desk *desk, const struct desk_start *start, st
 	run->delta = mem_alloc((size_t)(recovery_rows(run->recovery) * desk->session->model.arch.d), sizeof(float));
 	run->live = true;
 	run->running = true;
+	run->verb = verb_of(desk);
 	open_journal(desk, first);
 	free(first);
 	return desk_run_show(desk, 0, error);
@@ -171,11 +170,9 @@ enum status desk_run_show(struct desk *desk, int64_t step, struct error *error)
 static void log_result(struct desk *desk)
 {
 	const struct desk_run *run = &desk->run;
-	char *verb = desk_run_verb(desk);
-	desk_log(desk, verb, true, "%s at %+.3f: |delta| %.2f, relative drift %.4f, %lld steps in %.2f s",
+	desk_log(desk, run->verb, true, "%s at %+.3f: |delta| %.2f, relative drift %.4f, %lld steps in %.2f s",
 		 run->final.present ? "recovered" : "not recovered", run->final.objective, run->final.delta_norm,
 		 run->final.drift_relative_l2, (long long)recovery_steps(run->recovery), run->wall_s);
-	free(verb);
 	if (desk->prompt >= 0 && desk->base.present && !desk->clamped.present && run->final.present)
 		desk->states[desk->prompt].state = FLIP_RECOVERED;
 }
@@ -266,6 +263,7 @@ static void forget_run(struct desk *desk)
 	recovery_destroy(&run->recovery);
 	free(run->delta);
 	free(run->path);
+	free(run->verb);
 	*run = (struct desk_run){0};
 	desk_method_forget(desk);
 	desk_earlier_forget(desk);
@@ -287,8 +285,11 @@ enum status desk_run_again(struct desk *desk, const struct desk_start *start, st
 {
 	forget_run(desk);
 	enum status status = STATUS_OK;
-	if (desk->aside.on)
-		status = settings_copy(&desk->session->settings, &desk->suffix.settings);
+	if (desk->aside.on) { /* of another length it would be another suffix */
+		status = settings_copy(&desk->aside.options.settings, &desk->suffix.settings);
+		if (status == STATUS_OK)
+			status = settings_copy(&desk->session->settings, &desk->suffix.settings);
+	}
 	return status ? status : desk_run_begin(desk, start, error);
 }
 

@@ -20,7 +20,10 @@ static void put_aside(struct desk *desk)
 				     .base = desk->base,
 				     .clamped = desk->clamped,
 				     .token = desk->token};
-	(void)!settings_copy(&aside->settings, &session->settings); /* it copies memory only */
+	aside->options = (struct suffix_options){desk->suffix.tokens, mem_strdup(desk->suffix.placeholder), {0}};
+	/* These copy memory only. */
+	(void)!settings_copy(&aside->options.settings, &desk->suffix.settings);
+	(void)!settings_copy(&aside->settings, &session->settings);
 	session->objective = (struct objective){0};
 	session->has_objective = false;
 	desk->base = desk->clamped = (struct scene){0};
@@ -41,6 +44,7 @@ void desk_put_back(struct desk *desk)
 	settings_done(&session->settings);
 	session->settings = aside->settings;
 	suffix_reader_destroy(&aside->reader);
+	suffix_options_done(&aside->options);
 	free(aside->nearest);
 	scene_done(&desk->base);
 	scene_done(&desk->clamped);
@@ -92,7 +96,7 @@ static enum status begin(struct desk *desk, const struct refusal *t, const struc
 			 struct error *error)
 {
 	struct session *session = desk->session;
-	enum status status = suffix_baseline_prepare(t, options, &desk->suffix, error);
+	enum status status = suffix_baseline_prepare(t, options, &desk->aside.options, error);
 	if (status)
 		return status;
 	desk->token = (int)session->prompt.count - 1;
@@ -154,14 +158,12 @@ enum status desk_suffix_finish(struct desk *desk, struct error *error)
 	if (status)
 		return status;
 	bool recovered = !verdict.findings[JUDGE_REFUSAL].yes;
-	char *verb = desk_run_verb(desk);
-	desk_log(desk, verb, true, "%s: %+.2f to %+.2f, monitor %.2f of its start, relative drift %.4f; %s",
+	desk_log(desk, run->verb, true, "%s: %+.2f to %+.2f, monitor %.2f of its start, relative drift %.4f; %s",
 		 !desk->aside.valid_flip ? "no valid flip"
 		 : recovered		 ? "recovered"
 					 : "not recovered",
 		 scene_reference(&desk->clamped)->J, run->final.objective, run->final.monitor_relative,
 		 run->final.drift_relative_l2, desk->verdicts[STATE_RECOVERED]);
-	free(verb);
 	if (desk->prompt >= 0 && desk->aside.valid_flip && recovered)
 		desk->states[desk->prompt].state = FLIP_RECOVERED;
 	return STATUS_OK;

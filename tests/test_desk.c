@@ -161,6 +161,11 @@ static void test_checkpoint(void **state)
 	assert_memory_equal(delta, desk->run.delta, (size_t)desk->session->model.arch.d * sizeof *delta);
 	assert_true(desk->run.final.drift_relative_l2 <= 0.05);
 	free(delta);
+	/* The log says what was run, not what is set by then. */
+	send(desk, COMMAND_RUN, 0, "");
+	send(desk, COMMAND_SETTING, 0, "steps=7");
+	finish_run(desk);
+	assert_true(scratch_says(desk->log[desk->log_count - 1].command, "recover --project none --steps 20 "));
 	close_desk(desk);
 }
 
@@ -283,7 +288,8 @@ static void test_suffix(void **state)
 	assert_string_not_equal(s->state[STATE_BASE].text, s->state[STATE_CLAMPED].text);
 	snapshot_free(s);
 	desk_run_slice(desk);
-	send(desk, COMMAND_RUN, 0, ""); /* paused, and on again */
+	send(desk, COMMAND_SUFFIX_SETTING, 0, "suffix=9"); /* of the next one */
+	send(desk, COMMAND_RUN, 0, "");			   /* paused, and on again */
 	assert_true(desk->run.paused && desk->aside.on);
 	send(desk, COMMAND_RUN, 0, "");
 	finish_run(desk);
@@ -349,6 +355,8 @@ static void test_suffix(void **state)
 	assert_int_equal(then->run_count, 2);
 	assert_int_equal(then->run_begin, 7);
 	assert_int_equal(then->history.steps, 3);
+	assert_true(scratch_says(then->log[then->log_count - 1].command,
+				 "rebound recover --suffix 5 --suffix-token '?' --steps 3 --lr 0.03 --prompt"));
 	assert_true(fabs((double)then->history.objective[0] - (double)h->objective[7]) < 1e-5);
 	assert_true(then->step_loss > last_loss);
 	snapshot_free(then);
