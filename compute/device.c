@@ -500,6 +500,7 @@ enum status device_check_memory(const struct device *device, uint64_t bytes, con
 	uint64_t left = device_memory_left(device);
 	if (bytes <= left)
 		return STATUS_OK;
-	return error_set(error, STATUS_FAILED, "%s needs %.1f GB of device memory and %s has %.1f GB left; %s", what,
-			 (double)bytes / 1e9, device->info.name, (double)left / 1e9, remedy);
+	char needed[TEXT_BYTES_SIZE], there[TEXT_BYTES_SIZE];
+	return error_set(error, STATUS_FAILED, "%s needs %s of device memory and %s has %s left; %s", what,
+			 text_bytes(needed, bytes), device->info.name, text_bytes(there, left), remedy);
 }

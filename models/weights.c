@@ -9,11 +9,6 @@
 #include "compute/base/mem.h"
 #include "models/array_view.h"
 
-bool progress_report(const struct progress *progress, const char *what, uint64_t done, uint64_t total)
-{
-	return !progress || !progress->report || progress->report(progress->context, what, done, total);
-}
-
 /* One tensor on the device and the weights it is made of, row block by row block. */
 struct load {
 	struct tensor *out;

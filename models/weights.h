@@ -8,20 +8,12 @@
 #ifndef REBOUND_WEIGHTS_H
 #define REBOUND_WEIGHTS_H
 
+#include "compute/base/progress.h"
 #include "compute/device.h"
 #include "compute/tensor.h"
 #include "models/arch.h"
 #include "models/safetensors.h"
 #include "models/weight_map.h"
-
-/* Called now and then during a long load; returning false cancels it
- * (STATUS_CANCELLED). */
-struct progress {
-	bool (*report)(void *context, const char *what, uint64_t done, uint64_t total);
-	void *context;
-};
-/* False if the work should stop. `progress` may be NULL. */
-bool progress_report(const struct progress *progress, const char *what, uint64_t done, uint64_t total);
 
 struct weights {
 	struct device *device;

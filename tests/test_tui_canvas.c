@@ -124,7 +124,11 @@ static void test_numbers_are_short(void **state)
 	}
 	assert_string_equal(format_duration(out, .34), "340 ms");
 	assert_string_equal(format_duration(out, 125), "2 min 5 s");
-	assert_string_equal(format_bytes(out, 12345678), "12 MB");
+	char bytes[TEXT_BYTES_SIZE];
+	assert_string_equal(text_bytes(bytes, 999), "999 B");
+	assert_string_equal(text_bytes(bytes, 1064960), "1.1 MB");
+	assert_string_equal(text_bytes(bytes, 12345678), "12 MB");
+	assert_string_equal(text_bytes(bytes, 999600000), "1.0 GB");
 }
 
 static void test_rates(void **state)

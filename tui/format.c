@@ -105,16 +105,3 @@ const char *format_duration(char out[FORMAT_SIZE], double seconds)
 		snprintf(out, FORMAT_SIZE, "%d min %d s", (int)seconds / 60, (int)seconds % 60);
 	return out;
 }
-
-const char *format_bytes(char out[FORMAT_SIZE], uint64_t bytes)
-{
-	static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
-	double value = (double)bytes;
-	int unit = 0;
-	while (value >= 999.5 && unit < 4) {
-		value /= 1000;
-		unit++;
-	}
-	snprintf(out, FORMAT_SIZE, value < 9.95 && unit > 0 ? "%.1f %s" : "%.0f %s", value, units[unit]);
-	return out;
-}

@@ -19,7 +19,5 @@ const char *format_rate(char out[FORMAT_SIZE], double share);
  * "never fired on its training data". */
 #define FORMAT_TRAINING_SIZE 64
 const char *format_training(char out[FORMAT_TRAINING_SIZE], double share);
-/* "12 MB" */
-const char *format_bytes(char out[FORMAT_SIZE], uint64_t bytes);
 
 #endif

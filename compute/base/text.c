@@ -176,3 +176,16 @@ bool text_double(const char *s, double *out)
 	*out = value;
 	return true;
 }
+
+const char *text_bytes(char out[TEXT_BYTES_SIZE], uint64_t bytes)
+{
+	static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
+	double value = (double)bytes;
+	int unit = 0;
+	while (value >= 999.5 && unit < 4) {
+		value /= 1000;
+		unit++;
+	}
+	snprintf(out, TEXT_BYTES_SIZE, value < 9.95 && unit > 0 ? "%.1f %s" : "%.0f %s", value, units[unit]);
+	return out;
+}

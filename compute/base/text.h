@@ -46,4 +46,8 @@ void strbuf_done(struct strbuf *b);
 bool text_int(const char *s, int64_t *out);
 bool text_double(const char *s, double *out);
 
+/* "12 MB", of a thousand kilobytes each; returns `out`. */
+#define TEXT_BYTES_SIZE 32
+const char *text_bytes(char out[TEXT_BYTES_SIZE], uint64_t bytes);
+
 #endif
