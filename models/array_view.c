@@ -32,6 +32,14 @@ struct array_view array_view_transposed(const struct array_view *view)
 	return t;
 }
 
+struct array_view array_view_rows(const struct array_view *view, int64_t first, int64_t n)
+{
+	struct array_view rows = *view;
+	rows.data += (size_t)(first * view->stride[0]) * (st_dtype_bits(view->dtype) / 8);
+	rows.shape[0] = n;
+	return rows;
+}
+
 const char *array_view_shape_text(char *out, size_t size, int rank, const int64_t *shape)
 {
 	size_t used = (size_t)snprintf(out, size, "[");

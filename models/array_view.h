@@ -25,6 +25,8 @@ size_t array_view_count(const struct array_view *view);
 void array_view_set_contiguous(struct array_view *view);
 /* The same elements with the two axes of a matrix exchanged. */
 struct array_view array_view_transposed(const struct array_view *view);
+/* Entries [first, first + n) of the first axis; rank at least 1. */
+struct array_view array_view_rows(const struct array_view *view, int64_t first, int64_t n);
 /* "[3, 4]" or "[]", cut if it does not fit; returns `out`. */
 const char *array_view_shape_text(char *out, size_t size, int rank, const int64_t *shape);
 

@@ -92,6 +92,8 @@ static int list_selected(struct selected all[SELECTED], struct clamp *clamp)
 enum status clamp_create(struct clamp *clamp, const struct sae *sae, const struct clamp_rule *rules, int64_t count,
 			 struct error *error)
 {
+	if (!sae_loaded(sae))
+		fatal("the SAE of layer %d is clamped before it is loaded", sae->layer);
 	*clamp = (struct clamp){.sae = sae, .count = count, .act = {.act = sae->act.act}};
 	enum status status = check_rules(sae, rules, count, error);
 	if (status)

@@ -3,6 +3,8 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "compute/base/mem.h"
+
 /* ---- what runs here ---- */
 
 enum status sae_check(const struct sae_spec *spec, struct error *error)
@@ -86,8 +88,7 @@ static void set_activation(struct sae *sae, const struct sae_spec *s)
 	sae->batch_k = s->batch_k;
 }
 
-enum status sae_create(struct sae *sae, struct device *device, const struct sae_spec *s, int layer, enum hook hook,
-		       struct error *error)
+void sae_init(struct sae *sae, struct device *device, const struct sae_spec *s, int layer, enum hook hook)
 {
 	static const enum op_sae_norm norms[] = {
 		[SAE_NORM_NONE] = OP_SAE_NORM_NONE,
@@ -102,33 +103,86 @@ enum status sae_create(struct sae *sae, struct device *device, const struct sae_
 		.features = s->F,
 		.prepare = {.norm = norms[s->norm], .center = s->center_input},
 		.norm_out = s->norm_out && s->norm != SAE_NORM_NONE,
+		.bytes = sae_estimate(s),
 	};
 	set_activation(sae, s);
+}
+
+bool sae_loaded(const struct sae *sae)
+{
+	return sae->loaded;
+}
+
+/* How far the copy of all parts is. */
+struct upload {
+	const struct progress *progress;
+	uint64_t done, total;
+};
+
+/* Some rows at a time, so that it can be stopped. */
+static enum status upload_part(const struct part *part, struct upload *upload, struct error *error)
+{
+	const int64_t chunk = (int64_t)16 << 20, width = part->cols * (int64_t)sizeof(float);
+	int64_t step = width < chunk ? chunk / width : 1;
+	enum status status = STATUS_OK;
+	for (int64_t first = 0; first < part->rows && status == STATUS_OK; first += step) {
+		int64_t n = part->rows - first < step ? part->rows - first : step;
+		status = tensor_write(tensor_rows(*part->tensor, first, n), part->data + first * part->cols, error);
+		upload->done += (uint64_t)(n * width);
+		if (status == STATUS_OK &&
+		    !progress_report(upload->progress, "copying the SAE", upload->done, upload->total))
+			status = error_set(error, STATUS_CANCELLED, "copying the SAE was stopped");
+	}
+	return status;
+}
+
+enum status sae_load(struct sae *sae, const struct sae_spec *s, const struct progress *progress, struct error *error)
+{
+	struct part parts[PARTS];
+	int count = list_parts(parts, sae, s);
+	struct upload upload = {.progress = progress};
+	sae->arena = arena_create(sae->device, BUFFER_DEVICE, "the SAE");
+	for (int i = 0; i < count; i++) {
+		arena_add(sae->arena, parts[i].tensor, DTYPE_F32, parts[i].rows, parts[i].cols);
+		upload.total += (uint64_t)(parts[i].rows * parts[i].cols) * sizeof(float);
+	}
+	enum status status = arena_allocate(sae->arena, error);
+	for (int i = 0; i < count && status == STATUS_OK; i++)
+		status = upload_part(&parts[i], &upload, error);
+	if (s->subtract_b_dec)
+		sae->prepare.b_dec = sae->b_dec;
+	sae->loaded = status == STATUS_OK;
+	if (status)
+		sae_unload(sae);
+	return status;
+}
+
+void sae_unload(struct sae *sae)
+{
+	struct tensor *all[] = {&sae->w_enc,	 &sae->w_dec,	      &sae->b_enc,
+				&sae->b_dec,	 &sae->act.threshold, &sae->act.b_gate,
+				&sae->act.b_mag, &sae->act.mag_scale, &sae->prepare.b_dec};
+	sae->loaded = false;
+	arena_destroy(&sae->arena);
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		*all[i] = (struct tensor){0};
+}
+
+enum status sae_create(struct sae *sae, struct device *device, const struct sae_spec *s, int layer, enum hook hook,
+		       struct error *error)
+{
 	char what[96];
 	snprintf(what, sizeof what, "the SAE of layer %d (%lld features of width %lld)", layer, (long long)s->F,
 		 (long long)s->d_in);
+	sae_init(sae, device, s, layer, hook);
 	enum status status =
-		device_check_memory(device, sae_estimate(s), what, "a narrower SAE or fewer at once would fit", error);
-	if (status)
-		return status;
-	struct part parts[PARTS];
-	int count = list_parts(parts, sae, s);
-	sae->arena = arena_create(device, BUFFER_DEVICE, "the SAE");
-	for (int i = 0; i < count; i++)
-		arena_add(sae->arena, parts[i].tensor, DTYPE_F32, parts[i].rows, parts[i].cols);
-	status = arena_allocate(sae->arena, error);
-	for (int i = 0; i < count && status == STATUS_OK; i++)
-		status = tensor_write(*parts[i].tensor, parts[i].data, error);
-	if (s->subtract_b_dec)
-		sae->prepare.b_dec = sae->b_dec;
-	if (status)
-		sae_done(sae);
-	return status;
+		device_check_memory(device, sae->bytes, what, "a narrower SAE or fewer at once would fit", error);
+	return status ? status : sae_load(sae, s, NULL, error);
 }
 
 void sae_done(struct sae *sae)
 {
-	arena_destroy(&sae->arena);
+	sae_unload(sae);
 	*sae = (struct sae){0};
 }
 
@@ -205,6 +259,8 @@ void sae_scratch_declare(struct sae_scratch *s, const struct sae *sae, struct ar
 static struct tensor encoder_input(const struct sae *sae, struct recorder *rec, const struct sae_scratch *scratch,
 				   struct tensor x)
 {
+	if (!sae_loaded(sae))
+		fatal("the SAE of layer %d encodes before it is loaded", sae->layer);
 	if (has_statistics(sae))
 		op_sae_prepare(rec, scratch->v, scratch->stats, x, &sae->prepare);
 	else if (tensor_exists(sae->prepare.b_dec))

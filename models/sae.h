@@ -31,9 +31,12 @@ struct sae {
 	int64_t k;		   /* latents of a row, resp. groups; 0: batch_k is meant */
 	double batch_k;		   /* mean latents of a row, all encoded rows competing */
 	struct op_sae_prepare prepare;
-	bool norm_out; /* s and o are restored */
+	bool norm_out;	/* s and o are restored */
+	uint64_t bytes; /* of device memory that the tensors take */
+	/* The tensors, those of act and prepare too: only once loaded. */
 	struct tensor w_enc, w_dec, b_enc, b_dec;
 	/* private */
+	bool loaded;
 	struct arena *arena;
 };
 
@@ -42,10 +45,23 @@ enum status WARN_UNUSED sae_check(const struct sae_spec *spec, struct error *err
 /* The same for clamping its features: also BatchTopK can't be, its choice depends on what
  * else is in the batch. */
 enum status WARN_UNUSED sae_check_clampable(const struct sae_spec *spec, struct error *error);
-/* Device bytes that sae_create takes. */
+/* Device bytes that sae_load takes. */
 uint64_t sae_estimate(const struct sae_spec *spec);
-/* From a loaded spec that sae_check accepts, not needed afterwards. Blocks on the copy. A
- * device with less memory than the estimate is an error with both numbers. */
+/* What the SAE is, from an opened spec that sae_check accepts: all but the tensors, which
+ * nothing may be encoded without. Takes no memory. */
+void sae_init(struct sae *sae, struct device *device, const struct sae_spec *spec, int layer, enum hook hook);
+/* Puts the tensors on the device, from the spec of sae_init, loaded; its arrays are not needed
+ * afterwards. Blocks on the copy; progress (may be NULL) in bytes of the arrays. Whether the
+ * device has the memory is for the caller to check. On failure, or cancelled, the SAE is as
+ * sae_init left it. */
+enum status WARN_UNUSED sae_load(struct sae *sae, const struct sae_spec *spec, const struct progress *progress,
+				 struct error *error);
+bool sae_loaded(const struct sae *sae);
+/* Frees the tensors; sae_load brings them back. Clamps made of it and submitted work must be
+ * done with. */
+void sae_unload(struct sae *sae);
+/* sae_init and sae_load in one. A device with less memory than the estimate is an error with
+ * both numbers. */
 enum status WARN_UNUSED sae_create(struct sae *sae, struct device *device, const struct sae_spec *spec, int layer,
 				   enum hook hook, struct error *error);
 void sae_done(struct sae *sae);

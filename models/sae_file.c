@@ -185,7 +185,7 @@ static void list_arrays(struct sae_spec *s, float **out[ARRAYS])
 
 /* The plan is made again rather than kept: it is cheap, and between the two calls
  * neither a mapping nor a parsed file is held. */
-enum status sae_file_load(struct sae_spec *spec, struct error *error)
+enum status sae_file_load(struct sae_spec *spec, const struct progress *progress, struct error *error)
 {
 	if (spec->W_enc)
 		return STATUS_OK;
@@ -195,7 +195,7 @@ enum status sae_file_load(struct sae_spec *spec, struct error *error)
 				 .layer = -1,
 				 .notes = mem_strdup(""),
 				 .options = spec->options};
-	struct sae_reader reader = {.spec = &again};
+	struct sae_reader reader = {.spec = &again, .progress = progress, .to_read = sae_file_load_bytes(spec)};
 	enum status status = read_plan(&reader, error);
 	if (status == STATUS_OK && (again.F != spec->F || again.d_in != spec->d_in || again.d_out != spec->d_out ||
 				    again.act != spec->act || again.k != spec->k || again.norm != spec->norm ||

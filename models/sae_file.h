@@ -27,6 +27,7 @@
 #include <stdint.h>
 
 #include "compute/base/error.h"
+#include "compute/base/progress.h"
 #include "models/arch.h"
 #include "models/half.h"
 
@@ -149,9 +150,10 @@ enum status WARN_UNUSED sae_file_open(struct sae_spec *spec, const char *path, c
 				      struct error *error);
 /* Bytes that sae_file_load will allocate for the arrays. */
 size_t sae_file_load_bytes(const struct sae_spec *spec);
-/* Reads the numbers of an opened SAE. Blocks on the disk; any one thread. On failure
- * the spec stays opened and empty. */
-enum status WARN_UNUSED sae_file_load(struct sae_spec *spec, struct error *error);
+/* Reads the numbers of an opened SAE. Blocks on the disk; any one thread. Progress (may be
+ * NULL) is in bytes of sae_file_load_bytes. On failure, or cancelled, the spec stays opened
+ * and empty. */
+enum status WARN_UNUSED sae_file_load(struct sae_spec *spec, const struct progress *progress, struct error *error);
 /* Frees the arrays, keeps the description. */
 void sae_file_unload(struct sae_spec *spec);
 void sae_spec_done(struct sae_spec *spec);

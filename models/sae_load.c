@@ -27,6 +27,27 @@ static enum status check_finite(const struct sae_reader *r, const char *name, co
 	return STATUS_OK;
 }
 
+/* Copies all elements of a view, some rows at a time: the pages of a mapped file come from
+ * the disk as they are touched, which may take long. */
+static enum status read_view(struct sae_reader *r, const char *name, const struct array_view *view, float *out,
+			     struct error *error)
+{
+	enum { CHUNK_NUMBERS = 4 << 20 };
+	int64_t rows = view->rank > 0 ? view->shape[0] : 1;
+	int64_t width = rows > 0 ? (int64_t)array_view_count(view) / rows : 0;
+	int64_t step = width > 0 && width < CHUNK_NUMBERS ? CHUNK_NUMBERS / width : 1;
+	for (int64_t first = 0; first < rows; first += step) {
+		int64_t n = rows - first < step ? rows - first : step;
+		struct array_view part = view->rank > 0 ? array_view_rows(view, first, n) : *view;
+		array_view_read_float(&part, out + first * width);
+		r->read += (uint64_t)(n * width) * sizeof *out;
+		uint64_t done = r->read < r->to_read ? r->read : r->to_read;
+		if (!progress_report(r->progress, "reading the SAE", done, r->to_read))
+			return error_set(error, STATUS_CANCELLED, "reading '%s' was stopped", r->spec->weights_path);
+	}
+	return check_finite(r, name, out, array_view_count(view), view->rank == 2 ? (size_t)view->shape[1] : 1, error);
+}
+
 /* The array of a role in canonical orientation, as float32; NULL if the plan has none. */
 static enum status read_role(struct sae_reader *r, enum sae_role role, float **out, struct error *error)
 {
@@ -45,8 +66,7 @@ static enum status read_role(struct sae_reader *r, enum sae_role role, float **o
 	if (!*out)
 		return error_set(error, STATUS_FAILED, "no memory for tensor \"%s\" of '%s' (%zu bytes)", entry->name,
 				 r->spec->weights_path, count * sizeof **out);
-	array_view_read_float(&view, *out);
-	return check_finite(r, entry->name, *out, count, view.rank == 2 ? (size_t)view.shape[1] : 1, error);
+	return read_view(r, entry->name, &view, *out, error);
 }
 
 static void scale_array(float *data, size_t count, double scale)

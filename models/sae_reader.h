@@ -9,6 +9,7 @@
 #define REBOUND_SAE_READER_H
 
 #include "compute/base/json.h"
+#include "compute/base/progress.h"
 #include "models/sae_container.h"
 #include "models/sae_file.h"
 
@@ -51,6 +52,9 @@ struct sae_reader {
 	char *config_what; /* "'path/cfg.json': bad config", for json_get_* */
 	const char *where; /* absolute path of the weights where known: names tell things */
 	struct sae_plan plan;
+	/* Of sae_plan_load, in bytes of the arrays that it makes; may be NULL. */
+	const struct progress *progress;
+	uint64_t read, to_read;
 };
 
 /* ---- for formats (sae_plan.c) ---- */

@@ -88,7 +88,7 @@ static enum status open_one(struct session *session, struct site *site, const ch
 	if (status == STATUS_OK)
 		status = place(session, &spec, &layer, &hook, &site->point, error);
 	if (status == STATUS_OK)
-		status = sae_file_load(&spec, error);
+		status = sae_file_load(&spec, NULL, error);
 	if (status == STATUS_OK)
 		status = sae_create(&site->sae, session->device, &spec, layer, hook, error);
 	if (status == STATUS_OK) {

@@ -47,7 +47,7 @@ static void check_reading(const char *name, const char *folder, const cJSON *abo
 	struct sae_options options = options_of(about, arrays);
 	struct sae_spec spec;
 	struct error error;
-	if (sae_file_open(&spec, path, &options, &error) || sae_file_load(&spec, &error))
+	if (sae_file_open(&spec, path, &options, &error) || sae_file_load(&spec, NULL, &error))
 		fail_msg("%s: %s", name, error.text);
 	int64_t T = (int64_t)json_member(about, "rows")->valuedouble;
 	double *x = golden_sae_array(inputs, "x.npy", (size_t)(T * spec.d_in));

@@ -40,7 +40,7 @@ enum status small_sae_open(struct sae_spec *spec, const char *cfg, const struct 
 	enum status status = sae_file_open(spec, folder, options, error);
 	free(folder);
 	if (status == STATUS_OK)
-		status = sae_file_load(spec, error);
+		status = sae_file_load(spec, NULL, error);
 	if (status)
 		sae_spec_done(spec);
 	return status;

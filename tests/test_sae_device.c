@@ -323,6 +323,73 @@ static void test_too_little_memory_is_refused(void **state)
 	sae_spec_done(&s);
 }
 
+/* Progress that ends the work once `most` bytes are done. */
+struct stop {
+	const struct sae *sae;
+	uint64_t most, done, total;
+	int calls;
+};
+
+static bool stop_at(void *context, const char *what, uint64_t done, uint64_t total)
+{
+	struct stop *stop = context;
+	(void)what;
+	assert_true(done > stop->done && done <= total);
+	assert_false(sae_loaded(stop->sae));
+	stop->done = done;
+	stop->total = total;
+	stop->calls++;
+	return done < stop->most;
+}
+
+/* Described without memory; the tensors take what was estimated, are given back, and are the
+ * same when they come again; nothing is left of a load that was stopped. */
+static void test_load_and_unload(void **state)
+{
+	(void)state;
+	test_device_need();
+	enum { D = 17, F = 60, T = 3 };
+	for (int act = 0; act < SAE_ACT_COUNT; act++) {
+		struct sae_spec s;
+		struct sae sae;
+		struct error error;
+		float z[2][T * F];
+		random_sae_make(&s, (enum sae_act)act, SAE_NORM_LAYER, false, D, F, 4);
+		s.subtract_b_dec = true;
+		double *x = random_sae_rows(T, D);
+		float *rows = floats(x, (size_t)T * D);
+		uint64_t before = device_memory_used(test_device);
+		sae_init(&sae, test_device, &s, 2, HOOK_RESID_POST);
+		assert_false(sae_loaded(&sae));
+		assert_int_equal(sae.bytes, sae_estimate(&s));
+		for (int i = 0; i < 2; i++) {
+			struct stop stop = {.sae = &sae, .most = UINT64_MAX};
+			struct progress progress = {stop_at, &stop};
+			if (sae_load(&sae, &s, &progress, &error))
+				test_stop(random_sae_name(&s), &error);
+			assert_true(sae_loaded(&sae) && stop.calls > 1 && stop.done == stop.total);
+			assert_int_equal(device_memory_used(test_device) - before, sae.bytes);
+			if (encode_rows(&sae, rows, T, z[i], NULL, &error))
+				test_stop(random_sae_name(&s), &error);
+			sae_unload(&sae);
+			assert_false(sae_loaded(&sae) || tensor_exists(sae.w_dec) || tensor_exists(sae.prepare.b_dec) ||
+				     tensor_exists(sae.act.threshold));
+			assert_int_equal(device_memory_used(test_device), before);
+		}
+		assert_memory_equal(z[0], z[1], sizeof z[0]);
+		struct stop stop = {.sae = &sae, .most = 1};
+		assert_int_equal(sae_load(&sae, &s, &(struct progress){stop_at, &stop}, &error), STATUS_CANCELLED);
+		assert_int_equal(stop.calls, 1);
+		assert_false(sae_loaded(&sae));
+		assert_int_equal(device_memory_used(test_device), before);
+		assert_int_equal(sae.features, F);
+		sae_done(&sae);
+		sae_spec_done(&s);
+		free(x);
+		free(rows);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -330,6 +397,7 @@ int main(void)
 		cmocka_unit_test(test_norm_not_undone),
 		cmocka_unit_test(test_split_over_small_bindings),
 		cmocka_unit_test(test_too_little_memory_is_refused),
+		cmocka_unit_test(test_load_and_unload),
 		cmocka_unit_test(test_restored_scale),
 		cmocka_unit_test(test_fit_warning),
 	};

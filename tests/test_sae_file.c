@@ -220,6 +220,47 @@ static void test_config_is_a_path_too(void **state)
 	free(config);
 }
 
+static bool count_bytes(void *context, const char *what, uint64_t done, uint64_t total)
+{
+	uint64_t *last = context;
+	(void)what;
+	assert_true(done > *last && done <= total);
+	*last = done;
+	return true;
+}
+
+static bool stop(void *context, const char *what, uint64_t done, uint64_t total)
+{
+	(void)what;
+	(void)done;
+	(void)total;
+	return ++*(int *)context < 2;
+}
+
+/* Reading tells how many of the bytes are there; stopped, the SAE is only opened again. */
+static void test_reading_can_be_stopped(void **state)
+{
+	(void)state;
+	struct sae_spec spec;
+	struct error error;
+	uint64_t last = 0;
+	int calls = 0;
+	static const char cfg[] = "{\"architecture\":\"jumprelu\",\"apply_b_dec_to_input\":false}";
+	assert_int_equal(small_sae_open(&spec, cfg, NULL, &error), STATUS_OK);
+	sae_file_unload(&spec);
+	assert_int_equal(sae_file_load(&spec, &(struct progress){count_bytes, &last}, &error), STATUS_OK);
+	assert_int_equal(last, sae_file_load_bytes(&spec));
+	sae_file_unload(&spec);
+	assert_int_equal(sae_file_load(&spec, &(struct progress){stop, &calls}, &error), STATUS_CANCELLED);
+	assert_int_equal(calls, 2);
+	assert_null(spec.W_enc);
+	assert_null(spec.W_dec);
+	assert_int_equal(spec.loaded_bytes, 0);
+	assert_int_equal(sae_file_load(&spec, NULL, &error), STATUS_OK);
+	small_sae_expect(&spec, "read again", (double[]){1.75, 0.5, 0}, (double[]){2, 0.25});
+	sae_spec_done(&spec);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -230,6 +271,7 @@ int main(void)
 		cmocka_unit_test(test_site_names),
 		cmocka_unit_test(test_folders_are_listed),
 		cmocka_unit_test(test_config_is_a_path_too),
+		cmocka_unit_test(test_reading_can_be_stopped),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -100,7 +100,7 @@ static struct splice_loss host_splice(const struct host *h, const struct hooked 
 	int64_t d = h->session->model.arch.d, T = h->T;
 	const double *x = h->clean.resid[at->hook] + at->layer * T * d;
 	must(sae_file_open(&spec, at->path, NULL, &error), &error);
-	must(sae_file_load(&spec, &error), &error);
+	must(sae_file_load(&spec, NULL, &error), &error);
 	double *z = mem_alloc((size_t)(T * spec.F), sizeof *z);
 	double *add = mem_alloc((size_t)(T * d), sizeof *add), *y = mem_alloc((size_t)(T * d), sizeof *y);
 	struct splice_loss loss = {.tokens = T - 2, .clean = host_loss(h, &h->clean)};

@@ -106,7 +106,7 @@ static void check_bad(const struct golden_bad *bad)
 	enum status status = sae_file_open(&spec, bad->path, NULL, &error);
 	bool at_load = status == STATUS_OK;
 	if (at_load)
-		status = sae_file_load(&spec, &error);
+		status = sae_file_load(&spec, NULL, &error);
 	if (status != STATUS_INVALID)
 		fail_msg("accepted: %s", bad->name);
 	sae_spec_done(&spec);

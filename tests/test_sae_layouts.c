@@ -30,7 +30,7 @@ static void check_layout(const char *folder, const char *weights, struct st_writ
 	char *path = scratch_path(folder);
 	struct sae_spec spec;
 	struct error error;
-	if (sae_file_open(&spec, path, NULL, &error) || sae_file_load(&spec, &error))
+	if (sae_file_open(&spec, path, NULL, &error) || sae_file_load(&spec, NULL, &error))
 		fail_msg("%s", error.text);
 	assert_int_equal(spec.format, format);
 	small_sae_expect(&spec, folder, expected_z, expected_y);
@@ -108,7 +108,7 @@ static void test_gate_rounds_as_openmoss(void **state)
 		free(scratch_file("gate/config.json", cfg, strlen(cfg)));
 		struct sae_spec spec;
 		struct error error;
-		if (sae_file_open(&spec, path, NULL, &error) || sae_file_load(&spec, &error))
+		if (sae_file_open(&spec, path, NULL, &error) || sae_file_load(&spec, NULL, &error))
 			fail_msg("%s", error.text);
 		double z[2];
 		sae_reference_encode(&spec, 1, x, z, NULL);

@@ -281,7 +281,7 @@ static enum status encode_gradient(struct encode_job *job, const char *path, boo
 static enum status encode_run(struct encode_job *job, const struct options *o, struct error *error)
 {
 	struct sae_spec *spec = &job->spec;
-	enum status status = sae_file_load(spec, error);
+	enum status status = sae_file_load(spec, NULL, error);
 	if (status == STATUS_OK)
 		status = read_rows(o->input, "input", spec->d_in, 0, &job->x, &job->T, error);
 	if (status == STATUS_OK)

@@ -123,7 +123,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct sae_spec spec;
 	enum status status = sae_file_open(&spec, folders[data[0] % ARRAY_LEN(layouts)], NULL, &error);
 	if (status == STATUS_OK)
-		status = sae_file_load(&spec, &error);
+		status = sae_file_load(&spec, NULL, &error);
 	if (status) {
 		if (!error.text[0])
 			abort();
