@@ -4,6 +4,7 @@
 
 #include "compute/base/mem.h"
 #include "sessions/cone.h"
+#include "sessions/hooked_sae.h"
 #include "sessions/probe.h"
 
 static int compare(const void *a, const void *b)
@@ -66,7 +67,10 @@ enum status attribute_rank(struct attribution **out, int64_t *count, struct sess
 {
 	*out = NULL;
 	*count = 0;
-	const struct sae *sae = &session->sites[site].sae;
+	const struct sae *sae;
+	enum status status = session_sae(&sae, session, site, error);
+	if (status)
+		return status;
 	struct recovery_settings settings;
 	settings_init(&settings);
 	settings.answer = session->settings.answer;
@@ -75,7 +79,7 @@ enum status attribute_rank(struct attribution **out, int64_t *count, struct sess
 	if (session->has_objective && probe_objective(&session->objective))
 		settings.delta_positions.rule = POSITIONS_PROMPT;
 	struct cone cone;
-	enum status status = cone_create(&cone, session, base, &settings, true, 1, error);
+	status = cone_create(&cone, session, base, &settings, true, 1, error);
 	if (status) {
 		settings_done(&settings);
 		return status;

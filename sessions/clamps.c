@@ -5,7 +5,7 @@
 
 #include "compute/base/file.h"
 #include "compute/base/mem.h"
-#include "sessions/session.h"
+#include "sessions/hooked_sae.h"
 
 static const struct {
 	const char *name;
@@ -123,8 +123,8 @@ enum status clamp_rules_parse(struct layer_rule **rules, size_t *count, size_t *
 	return parse_rule(rules, count, capacity, text, error);
 }
 
-enum status session_set_clamps(struct session *session, const struct layer_rule *rules, int64_t count,
-			       struct error *error)
+enum status session_check_clamps(const struct session *session, const struct layer_rule *rules, int64_t count,
+				 struct error *error)
 {
 	for (int64_t i = 0; i < count; i++) {
 		int site = session_site_of_layer(session, rules[i].layer);
@@ -142,6 +142,15 @@ enum status session_set_clamps(struct session *session, const struct layer_rule 
 				return error_set(error, STATUS_INVALID, "feature %u of layer %d is clamped twice",
 						 rules[i].rule.feature, rules[i].layer);
 	}
+	return STATUS_OK;
+}
+
+enum status session_set_clamps(struct session *session, const struct layer_rule *rules, int64_t count,
+			       struct error *error)
+{
+	enum status status = session_check_clamps(session, rules, count, error);
+	if (status)
+		return status;
 	for (int s = 0; s < session->site_count; s++) {
 		struct site *site = &session->sites[s];
 		if (site->clamp_ready)
@@ -192,7 +201,10 @@ enum status session_prepare_clamps(struct session *session, struct error *error)
 		struct site *site = &session->sites[i];
 		if (site->clamp_ready || site->rule_count == 0)
 			continue;
-		enum status status = clamp_create(&site->clamp, &site->sae, site->rules, site->rule_count, error);
+		const struct sae *sae;
+		enum status status = session_sae(&sae, session, i, error);
+		if (status == STATUS_OK)
+			status = clamp_create(&site->clamp, sae, site->rules, site->rule_count, error);
 		if (status)
 			return status;
 		site->clamp_ready = true;

@@ -6,6 +6,7 @@
 
 #include "compute/base/mem.h"
 #include "sessions/encode.h"
+#include "sessions/hooked_sae.h"
 
 static const char *const names[COMPONENT_COUNT] = {
 	"full", "clamped_features", "non_clamped_features", "top_k_non_clamped", "sae_residual", "top_k_knockout"};
@@ -99,6 +100,10 @@ static enum status split_layer(struct decomposition *out, struct session *sessio
 			       struct error *error)
 {
 	struct site *site = &session->sites[layer->site];
+	const struct sae *sae;
+	enum status status = session_sae(&sae, session, layer->site, error);
+	if (status)
+		return status;
 	int64_t d = out->d, F = site->sae.features, n = layer->count, total = clamped->total;
 	float *state = mem_alloc((size_t)(total * d), sizeof *state);
 	float *rows = mem_alloc((size_t)(2 * n * d), sizeof *rows);
@@ -106,7 +111,6 @@ static enum status split_layer(struct decomposition *out, struct session *sessio
 	float *parts = mem_alloc((size_t)(3 * n * F), sizeof *parts);
 	float *decoded = mem_alloc((size_t)(3 * n * d), sizeof *decoded);
 	float *change = out->delta_z[index] = mem_alloc((size_t)(n * F), sizeof *change);
-	enum status status = STATUS_OK;
 	for (int pass = 0; pass < 2 && status == STATUS_OK; pass++) {
 		const float *from = state;
 		if (pass == 0 && out->clamped_run)
@@ -119,15 +123,15 @@ static enum status split_layer(struct decomposition *out, struct session *sessio
 			       (size_t)d * sizeof *rows);
 	}
 	if (status == STATUS_OK)
-		status = encode_rows(&site->sae, rows, 2 * n, z, NULL, error);
+		status = encode_rows(sae, rows, 2 * n, z, NULL, error);
 	if (status == STATUS_OK) {
 		for (int64_t i = 0; i < n * F; i++)
 			change[i] = z[n * F + i] - z[i];
 		split(site, change, n, out->top_k, parts, parts + n * F, parts + 2 * n * F);
-		status = decode_rows(&site->sae, parts, 3 * n, decoded, error);
+		status = decode_rows(sae, parts, 3 * n, decoded, error);
 	}
 	for (int64_t r = 0; r < 3 * n && status == STATUS_OK; r++) {
-		double scale = sae_restored_scale(&site->sae, rows + r % n * d);
+		double scale = sae_restored_scale(sae, rows + r % n * d);
 		for (int64_t j = 0; j < d; j++)
 			decoded[r * d + j] *= (float)scale;
 	}

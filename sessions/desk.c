@@ -34,6 +34,7 @@ void desk_begin_job(struct desk *desk, enum job_kind job, const char *text)
 {
 	desk->job = job;
 	desk->job_done = desk->job_total = 0;
+	desk->loading[0] = '\0';
 	snprintf(desk->job_text, sizeof desk->job_text, "%s", text);
 	if (desk->publish) {
 		desk->published_ms = desk_now_ms();
@@ -44,7 +45,7 @@ void desk_begin_job(struct desk *desk, enum job_kind job, const char *text)
 void desk_end_job(struct desk *desk)
 {
 	desk->job = JOB_NONE;
-	desk->job_text[0] = '\0';
+	desk->job_text[0] = desk->loading[0] = '\0';
 }
 
 void desk_report(struct desk *desk, enum status status, const struct error *error)
@@ -168,7 +169,7 @@ enum flip_state desk_flip(bool base, bool clamped, bool recovered)
 	return clamped ? FLIP_KEPT : recovered ? FLIP_RECOVERED : FLIP_VALID;
 }
 
-static void forget_features(struct desk *desk)
+void desk_forget_features(struct desk *desk)
 {
 	free(desk->z_base);
 	free(desk->z_clamped);
@@ -193,7 +194,7 @@ void desk_clamps_changed(struct desk *desk)
 	desk->has_clamped = false;
 	desk->clamp_serial++;
 	desk->text_stale[STATE_CLAMPED] = desk->text_stale[STATE_RECOVERED] = true;
-	forget_features(desk);
+	desk_forget_features(desk);
 }
 
 void desk_prompt_changed(struct desk *desk)
@@ -201,8 +202,10 @@ void desk_prompt_changed(struct desk *desk)
 	desk_clamps_changed(desk);
 	scene_done(&desk->base);
 	desk->has_base = false;
-	desk->fit_site = -1;
-	desk->loss_pending = false;
+	for (int i = 0; i < SESSION_MAX_SITES; i++) {
+		desk->saes[i].stale = desk->saes[i].known;
+		desk->saes[i].loss_pending = false;
+	}
 	free(desk->ranking);
 	desk->ranking = NULL;
 	for (int i = 0; i < STATE_COUNT; i++) {
@@ -211,19 +214,6 @@ void desk_prompt_changed(struct desk *desk)
 		desk->verdicts[i][0] = '\0';
 		desk->text_stale[i] = false;
 	}
-}
-
-enum status desk_apply_rules(struct desk *desk, struct error *error)
-{
-	desk_clamps_changed(desk);
-	return session_set_clamps(desk->session, desk->rules, (int64_t)desk->rule_count, error);
-}
-
-static void warn_of_fit(struct desk *desk)
-{
-	char text[256];
-	if (sae_fit_warning(text, sizeof text, &desk->fit, desk->session->sites[desk->fit_site].sae.features))
-		desk_notice(desk, "%s", text);
 }
 
 enum status desk_refresh(struct desk *desk, struct error *error)
@@ -250,42 +240,7 @@ enum status desk_refresh(struct desk *desk, struct error *error)
 		*p = (struct prompt_state){desk_flip(desk->base.present, desk->clamped.present, false),
 					   desk->clamp_serial, desk->base.present, desk->clamped.present};
 	}
-	if (status == STATUS_OK && desk->fit_site != desk->site && session->site_count > 0) {
-		status = sae_fit_measure(&desk->fit, desk_plain_base(desk), desk->site, error);
-		desk->fit_site = desk->site;
-		desk->loss_pending = status == STATUS_OK;
-		if (status == STATUS_OK)
-			warn_of_fit(desk);
-	}
 	return status;
-}
-
-void desk_measure_loss(struct desk *desk)
-{
-	enum { WORTH_SAYING_MS = 150 };
-	struct session *session = desk->session;
-	struct error error;
-	if (!desk->has_base || desk->fit_site < 0) {
-		desk->loss_pending = false;
-		return;
-	}
-	if (desk->base_ms > WORTH_SAYING_MS)
-		desk_begin_job(desk, JOB_LOSS, "loss with the SAE spliced in");
-	session->cancel = &desk->called;
-	enum status status = sae_fit_measure_loss(&desk->fit, desk_plain_base(desk), desk->fit_site, &error);
-	session->cancel = &desk->cancel;
-	if (desk->job == JOB_LOSS)
-		desk_end_job(desk);
-	bool stopped = atomic_exchange(&desk->cancel, false);
-	if (status == STATUS_CANCELLED) {
-		atomic_store(&desk->called, false);
-		desk->loss_pending = !stopped;
-		return;
-	}
-	desk->loss_pending = false;
-	desk_report(desk, status, &error);
-	if (status == STATUS_OK && desk->fit.fvu <= SAE_FIT_POOR)
-		warn_of_fit(desk); /* what is said of a poor one is on the screen already */
 }
 
 enum status desk_update_features(struct desk *desk, struct error *error)
@@ -293,7 +248,9 @@ enum status desk_update_features(struct desk *desk, struct error *error)
 	struct session *session = desk->session;
 	if (!desk->features_dirty || session->site_count == 0 || !desk->has_base)
 		return STATUS_OK;
-	forget_features(desk);
+	desk_forget_features(desk);
+	if (!sae_loaded(&session->sites[desk->site].sae))
+		return STATUS_OK;
 	desk->features_dirty = false;
 	const struct sae *sae = &session->sites[desk->site].sae;
 	size_t F = (size_t)sae->features;
@@ -370,15 +327,6 @@ bool desk_judge_next(struct desk *desk)
 	return desk->flips_running;
 }
 
-static bool report_loading(void *context, const char *what, uint64_t done, uint64_t total)
-{
-	struct desk *desk = context;
-	snprintf(desk->job_text, sizeof desk->job_text, "%s", what);
-	desk->job_done = (double)done;
-	desk->job_total = (double)total;
-	return desk_pulse(desk);
-}
-
 /* The set of prompts: the file given, or the built-in model's. */
 static enum status load_prompts(struct desk *desk, struct error *error)
 {
@@ -402,7 +350,6 @@ enum status desk_open(struct desk *desk, const struct worker_options *options, s
 {
 	desk->options = *options;
 	desk->prompt = -1;
-	desk->fit_site = -1;
 	desk->clamp_serial = 1;
 	desk->mode = OP_CLAMP_SET_ACTIVE;
 	desk->mode_value = -5;
@@ -414,7 +361,7 @@ enum status desk_open(struct desk *desk, const struct worker_options *options, s
 		.sae_count = options->sae_count,
 		.device = options->device,
 		.seed = options->seed,
-		.progress = {report_loading, desk},
+		.progress = {desk_report_loading, desk},
 	};
 	enum status status = judge_lists_load(&desk->judges, options->judge_lists, error);
 	if (status == STATUS_OK)
@@ -441,7 +388,7 @@ void desk_close(struct desk *desk)
 		desk_run_stop(desk);
 		desk_prompt_changed(desk);
 	}
-	forget_features(desk);
+	desk_forget_features(desk);
 	desk_view_done(desk);
 	for (int i = 0; i < desk->objective_count; i++)
 		free(desk->objectives[i]);
@@ -454,7 +401,7 @@ void desk_close(struct desk *desk)
 	free(desk->log);
 	comparison_release(&desk->comparison);
 	free(desk->sessions);
-	free(desk->rules);
+	free(desk->rules.rules);
 	free(desk->states);
 	prompt_set_done(&desk->prompts);
 	judge_lists_destroy(&desk->judges);

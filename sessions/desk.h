@@ -1,5 +1,6 @@
 /* What the worker thread keeps: the session and everything that the screens show of it.
  * desk.c opens it and computes what is out of date; desk_commands.c carries commands out;
+ * desk_clamps.c those that change clamps; desk_saes.c loads, measures and drops SAEs;
  * desk_run.c owns the recovery; desk_suffix.c one that trains a suffix; desk_feature.c a feature's own view;
  * desk_compare.c two sessions side by side; desk_snapshot.c makes the value that is published. One thread; long work
  * calls desk_pulse now and then, which publishes and says whether to go on.
@@ -23,6 +24,15 @@
 #include "sessions/suffix_baseline.h"
 #include "sessions/suffix_tokens.h"
 #include "sessions/worker.h"
+
+/* What is known of an SAE. */
+struct desk_sae {
+	bool known; /* its fit is, on the prompt at hand or, stale, on one before */
+	bool stale;
+	bool loss_pending; /* the fit's loss is to be measured when nothing else is to be done */
+	bool refused;	   /* loading or measuring it failed or was stopped: not tried again unasked */
+	struct sae_fit fit;
+};
 
 /* The clamps at one moment, for undo. */
 struct clamp_state {
@@ -100,13 +110,10 @@ struct desk {
 
 	struct scene base, clamped;
 	bool has_base, has_clamped, clamped_stale;
-	struct sae_fit fit;
-	int fit_site;	   /* the fit is of this site; -1: none */
-	bool loss_pending; /* the fit's loss is to be measured when nothing else is to be done */
-	int64_t base_ms;   /* how long the base run took */
+	struct desk_sae saes[SESSION_MAX_SITES]; /* by site */
+	int64_t base_ms;			 /* how long the base run took */
 	uint64_t clamp_serial;
-	struct layer_rule *rules; /* in force, in the order they were set */
-	size_t rule_count, rule_capacity;
+	struct clamp_state rules; /* in force, in the order they were set */
 	struct clamp_state undo[64];
 	int undo_count;
 	enum op_clamp_mode mode; /* of new clamps */
@@ -150,6 +157,7 @@ struct desk {
 	enum job_kind job;
 	char job_text[96];
 	double job_done, job_total;
+	char loading[96]; /* what is read from files meanwhile, and how much of it; "" nothing */
 	struct error error;
 	uint64_t error_serial;
 	char notice[256];
@@ -190,16 +198,32 @@ enum status WARN_UNUSED desk_refresh(struct desk *desk, struct error *error);
 /* Forgets what hangs on the prompt / on the clamps. */
 void desk_prompt_changed(struct desk *desk);
 void desk_clamps_changed(struct desk *desk);
-enum status WARN_UNUSED desk_apply_rules(struct desk *desk, struct error *error);
-/* Features of the shown token, if dirty. */
+/* Features of the shown token, if dirty and its SAE is loaded. */
 enum status WARN_UNUSED desk_update_features(struct desk *desk, struct error *error);
-/* The fit's loss, if pending, in idle time: gives way to commands and is begun again then. */
-void desk_measure_loss(struct desk *desk);
+void desk_forget_features(struct desk *desk);
 /* Judges the next prompt of the background search; false when it is through. */
 bool desk_judge_next(struct desk *desk);
 enum flip_state desk_flip(bool base, bool clamped, bool recovered);
 
 void desk_command(struct desk *desk, const struct command *command);
+
+/* desk_clamps.c: what COMMAND_TOGGLE_CLAMP and those around it do */
+typedef enum status desk_handler(struct desk *desk, const struct command *command, struct error *error);
+desk_handler desk_toggle_clamp, desk_set_clamp_value, desk_set_clamp_mode, desk_attribute, desk_clamp_top,
+	desk_clear_clamps, desk_undo_clamps, desk_clamp_positions, desk_set_error, desk_clamp_line;
+
+/* desk_saes.c */
+/* A `struct progress` report: what is said of a load while it lasts. */
+bool desk_report_loading(void *context, const char *what, uint64_t done, uint64_t total);
+/* Loads the SAE that is shown, and measures the fit of those loaded that it isn't known of. */
+enum status WARN_UNUSED desk_update_saes(struct desk *desk, struct error *error);
+/* The user wants it: one that was refused may be tried again. */
+void desk_ask_for_sae(struct desk *desk, int site);
+/* Takes SAEs off the device that are neither shown nor clamped. */
+void desk_drop_saes(struct desk *desk);
+/* The losses of fits, in idle time: gives way to commands and is begun again then. */
+bool desk_loss_pending(const struct desk *desk);
+void desk_measure_loss(struct desk *desk);
 
 /* desk_compare.c: both read from the disk. */
 enum status WARN_UNUSED desk_sessions(struct desk *desk, struct error *error);

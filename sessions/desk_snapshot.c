@@ -8,6 +8,7 @@
 #include "compute/base/file.h"
 #include "compute/base/mem.h"
 #include "sessions/desk.h"
+#include "sessions/hooked_sae.h"
 #include "sessions/labels.h"
 #include "sessions/probe.h"
 
@@ -17,6 +18,14 @@ enum { MOST_FEATURES = 512 };
 static void copy_text(char *out, size_t size, const char *text)
 {
 	text_printable(out, size, text, strlen(text));
+}
+
+static bool same_width(const struct session *session)
+{
+	for (int i = 1; i < session->site_count; i++)
+		if (session->sites[i].sae.features != session->sites[0].sae.features)
+			return false;
+	return true;
 }
 
 static void status_line(struct snapshot *s, const struct desk *desk)
@@ -36,21 +45,26 @@ static void status_line(struct snapshot *s, const struct desk *desk)
 					  : mem_printf("demo %dx%d", session->model.arch.layers, session->model.arch.d);
 	copy_text(s->model, sizeof s->model, model);
 	free(model);
+	const struct sae_memory memory = session_sae_memory(session);
 	if (session->site_count == 0)
 		snprintf(s->sae, sizeof s->sae, "none");
 	else if (session->site_count == 1)
 		snprintf(s->sae, sizeof s->sae, "%lld at layer %d", (long long)session->sites[0].sae.features,
 			 session->sites[0].sae.layer);
-	else
-		snprintf(s->sae, sizeof s->sae, "%dx%lld", session->site_count,
+	else if (same_width(session))
+		snprintf(s->sae, sizeof s->sae, "%d/%dx%lld", memory.loaded, session->site_count,
 			 (long long)session->sites[0].sae.features);
-	s->has_fvu = desk->fit_site >= 0;
-	s->fvu = (float)desk->fit.fvu;
-	s->l0 = (float)desk->fit.l0;
-	s->fit_cosine = (float)desk->fit.cosine;
-	s->fit_dead = (float)desk->fit.dead;
+	else
+		snprintf(s->sae, sizeof s->sae, "%d/%d", memory.loaded, session->site_count);
+	s->sae_bytes = memory.bytes;
+	const struct desk_sae *sae = &desk->saes[desk->site];
+	s->has_fvu = sae->known && !sae->stale;
+	s->fvu = (float)sae->fit.fvu;
+	s->l0 = (float)sae->fit.l0;
+	s->fit_cosine = (float)sae->fit.cosine;
+	s->fit_dead = (float)sae->fit.dead;
 	double recovered = 0;
-	s->has_loss = s->has_fvu && splice_loss_recovered(&desk->fit.loss, &recovered);
+	s->has_loss = s->has_fvu && splice_loss_recovered(&sae->fit.loss, &recovered);
 	s->loss_recovered = (float)recovered;
 }
 
@@ -347,6 +361,24 @@ static double key_of(const struct desk *desk, uint32_t feature)
 	}
 }
 
+static void fill_site(struct snapshot_site *out, const struct site *site, const struct desk_sae *known)
+{
+	*out = (struct snapshot_site){
+		.layer = site->sae.layer,
+		.features = site->sae.features,
+		.clamped = (int)site->rule_count,
+		.bytes = site->sae.bytes,
+		.loaded = sae_loaded(&site->sae),
+		.refused = known->refused,
+		.has_fit = known->known,
+		.fit_stale = known->stale,
+		.fvu = (float)known->fit.fvu,
+		.l0 = (float)known->fit.l0,
+	};
+	snprintf(out->hook, sizeof out->hook, "%s", hook_name(site->sae.hook));
+	snprintf(out->act, sizeof out->act, "%s", sae_act_name(site->spec.act));
+}
+
 static void features(struct snapshot *s, const struct desk *desk)
 {
 	const struct session *session = desk->session;
@@ -354,11 +386,8 @@ static void features(struct snapshot *s, const struct desk *desk)
 	copy_text(s->filter, sizeof s->filter, desk->filter);
 	s->site_count = session->site_count;
 	s->site_selected = desk->site;
-	for (int i = 0; i < session->site_count; i++) {
-		s->sites[i].layer = session->sites[i].sae.layer;
-		snprintf(s->sites[i].hook, sizeof s->sites[i].hook, "%s", hook_name(session->sites[i].sae.hook));
-		s->sites[i].clamped = (int)session->sites[i].rule_count;
-	}
+	for (int i = 0; i < session->site_count; i++)
+		fill_site(&s->sites[i], &session->sites[i], &desk->saes[i]);
 	char *mode = clamp_mode_text(desk->mode, desk->mode_value);
 	copy_text(s->clamp_mode, sizeof s->clamp_mode, mode);
 	free(mode);
@@ -451,9 +480,9 @@ static void view(struct snapshot *s, const struct desk *desk)
 	v->decoder_norm = from->facts.decoder_norm;
 	v->has_alignment = from->facts.has_alignment;
 	v->alignment = from->facts.alignment;
-	v->has_training_rate = site->training_rates != NULL;
-	if (site->training_rates)
-		v->training_rate = (double)site->training_rates[from->feature];
+	v->has_training_rate = site->spec.training_rates != NULL;
+	if (site->spec.training_rates)
+		v->training_rate = (double)site->spec.training_rates[from->feature];
 	token_scores(v->promoted, &v->promoted_count, desk->session, from->facts.promoted, from->facts.promoted_count);
 	token_scores(v->demoted, &v->demoted_count, desk->session, from->facts.demoted, from->facts.demoted_count);
 	for (int i = 0; i < from->facts.near_count; i++) {
@@ -638,6 +667,11 @@ struct snapshot *desk_snapshot(const struct desk *desk)
 		snprintf(s->job_text, sizeof s->job_text, "reading the prompt set");
 		s->job_done = desk->view.usage->done;
 		s->job_total = desk->view.usage->prompts;
+	}
+	if (desk->loading[0]) {
+		s->job = JOB_LOADING;
+		snprintf(s->job_text, sizeof s->job_text, "%s", desk->loading);
+		s->job_total = 0;
 	}
 	snprintf(s->error, sizeof s->error, "%s", desk->error.text);
 	s->error_serial = desk->error_serial;

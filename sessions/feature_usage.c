@@ -7,6 +7,7 @@
 #include "compute/base/file.h"
 #include "compute/base/mem.h"
 #include "sessions/encode.h"
+#include "sessions/hooked_sae.h"
 #include "sessions/journal.h"
 #include "sessions/record_files.h"
 #include "sessions/scene.h"
@@ -41,7 +42,7 @@ static enum status make_key(char key[65], const struct session *session, int sit
 	struct strbuf b = {0};
 	enum status status = record_files_of_model(&model, session->model.folder, error);
 	if (status == STATUS_OK)
-		status = record_files_of_sae(&sae, s->path, error);
+		status = record_files_of_sae(&sae, s->spec.path, error);
 	if (status == STATUS_OK) {
 		strbuf_printf(&b, "point %d bos %d\n", s->point, !no_bos);
 		add_files(&b, "model", &model);
@@ -240,14 +241,16 @@ static void count_rows(struct feature_usage *usage, struct usage_example *best, 
 /* The counts change only when the whole prompt has been encoded: a failure leaves them. */
 static enum status count_scene(struct feature_usage *usage, const struct scene *scene, struct error *error)
 {
-	const struct sae *sae = &scene->session->sites[usage->site].sae;
+	const struct sae *sae;
+	enum status status = session_sae(&sae, scene->session, usage->site, error);
+	if (status)
+		return status;
 	int64_t F = usage->features, first = scene->prompt > 1 ? 1 : 0;
 	int64_t step = CHUNK_BYTES / (F * (int64_t)sizeof(float));
 	step = step < 1 ? 1 : step > scene->prompt ? scene->prompt : step;
 	float *z = mem_alloc((size_t)(step * F), sizeof *z);
 	struct usage_example *best = mem_alloc((size_t)F, sizeof *best);
 	uint32_t *before = mem_copy(usage->on_tokens, (size_t)F * sizeof *before);
-	enum status status = STATUS_OK;
 	for (int64_t at = first; at < scene->prompt && status == STATUS_OK; at += step) {
 		int64_t n = scene->prompt - at < step ? scene->prompt - at : step;
 		status = session_check_cancel(scene->session, error);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "compute/base/mem.h"
+#include "sessions/hooked_sae.h"
 
 /* Bytes of the decoder that are read back at once. */
 enum { CHUNK_BYTES = 16 << 20 };
@@ -143,12 +144,14 @@ static enum status check_feature(const struct sae *sae, uint32_t feature, struct
 			 sae->layer, (long long)sae->features - 1);
 }
 
-enum status feature_facts_find(struct feature_facts *out, const struct session *session, int site, uint32_t feature,
+enum status feature_facts_find(struct feature_facts *out, struct session *session, int site, uint32_t feature,
 			       struct error *error)
 {
-	const struct sae *sae = &session->sites[site].sae;
+	const struct sae *sae;
 	*out = (struct feature_facts){0};
-	enum status status = check_feature(sae, feature, error);
+	enum status status = check_feature(&session->sites[site].sae, feature, error);
+	if (status == STATUS_OK)
+		status = session_sae(&sae, session, site, error);
 	if (status)
 		return status;
 	float *encoder = mem_alloc((size_t)sae->d, sizeof *encoder);
@@ -173,13 +176,15 @@ enum status feature_facts_find(struct feature_facts *out, const struct session *
 }
 
 /* A clamp of one feature has just the rows that its activation needs. */
-enum status feature_along(const struct session *session, int site, uint32_t feature, const float *h, int64_t rows,
-			  float *z, struct error *error)
+enum status feature_along(struct session *session, int site, uint32_t feature, const float *h, int64_t rows, float *z,
+			  struct error *error)
 {
-	const struct sae *sae = &session->sites[site].sae;
+	const struct sae *sae;
 	struct clamp clamp;
-	enum status status =
-		clamp_create(&clamp, sae, &(struct clamp_rule){.feature = feature, .mode = OP_CLAMP_ABLATE}, 1, error);
+	enum status status = session_sae(&sae, session, site, error);
+	if (status)
+		return status;
+	status = clamp_create(&clamp, sae, &(struct clamp_rule){.feature = feature, .mode = OP_CLAMP_ABLATE}, 1, error);
 	if (status)
 		return status;
 	struct arena *arena = arena_create(sae->device, BUFFER_DEVICE, "one feature of some rows");
@@ -210,7 +215,7 @@ char *feature_page(const struct site *site, uint32_t feature)
 {
 	/* Only what can be two parts of an address: the name comes from a stranger's file. */
 	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
-	const char *id = site->neuronpedia_id;
+	const char *id = site->spec.neuronpedia_id;
 	if (!id)
 		return NULL;
 	size_t model = strspn(id, allowed);

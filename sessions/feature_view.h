@@ -30,11 +30,11 @@ struct feature_facts {
 
 /* A feature that the SAE lacks is STATUS_INVALID. Reads the whole decoder back, some rows
  * at a time, and looks at the session's cancel flag in between. */
-enum status WARN_UNUSED feature_facts_find(struct feature_facts *out, const struct session *session, int site,
+enum status WARN_UNUSED feature_facts_find(struct feature_facts *out, struct session *session, int site,
 					   uint32_t feature, struct error *error);
 /* z [rows] of the feature for residual rows h [rows, d] of its site. */
-enum status WARN_UNUSED feature_along(const struct session *session, int site, uint32_t feature, const float *h,
-				      int64_t rows, float *z, struct error *error);
+enum status WARN_UNUSED feature_along(struct session *session, int site, uint32_t feature, const float *h, int64_t rows,
+				      float *z, struct error *error);
 /* Its page on Neuronpedia, where the SAE's file names the source; NULL if not. A new,
  * printable string. */
 char *feature_page(const struct site *site, uint32_t feature);

@@ -1,10 +1,12 @@
 #include "sessions/hooked_sae.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "compute/base/file.h"
 #include "compute/base/mem.h"
+#include "compute/base/text.h"
 #include "models/sae_file.h"
 #include "sessions/labels.h"
 
@@ -80,27 +82,124 @@ static enum status open_one(struct session *session, struct site *site, const ch
 	enum status status = split_spec(text, &layer, &hook, &path, error);
 	if (status)
 		return status;
-	struct sae_spec spec;
-	status = sae_file_open(&spec, path, NULL, error);
+	status = sae_file_open(&site->spec, path, NULL, error);
 	if (status)
 		return status;
-	status = sae_check_clampable(&spec, error);
+	status = sae_check_clampable(&site->spec, error);
 	if (status == STATUS_OK)
-		status = place(session, &spec, &layer, &hook, &site->point, error);
+		status = place(session, &site->spec, &layer, &hook, &site->point, error);
 	if (status == STATUS_OK)
-		status = sae_file_load(&spec, NULL, error);
-	if (status == STATUS_OK)
-		status = sae_create(&site->sae, session->device, &spec, layer, hook, error);
-	if (status == STATUS_OK) {
-		site->path = mem_strdup(path);
-		site->neuronpedia_id = spec.neuronpedia_id ? mem_strdup(spec.neuronpedia_id) : NULL;
-		site->training_rates = spec.training_rates;
-		spec.training_rates = NULL;
-		site->name = mem_printf("layer %d %s, %lld %s", layer, hook_name(hook), (long long)spec.F,
-					sae_act_name(spec.act));
-	}
-	sae_spec_done(&spec);
+		sae_init(&site->sae, session->device, &site->spec, layer, hook);
+	else
+		sae_spec_done(&site->spec);
 	return status;
+}
+
+/* ---- the tensors ---- */
+
+/* Reading the file and copying it to the device, one after the other. */
+struct loading {
+	struct session *session;
+	char what[48];
+	uint64_t before, total;
+};
+
+static bool report(void *context, const char *what, uint64_t done, uint64_t total)
+{
+	struct loading *loading = context;
+	struct session *session = loading->session;
+	(void)what;
+	(void)total;
+	done += loading->before;
+	/* The end is told below: it comes also where loading fails. */
+	if (done >= loading->total)
+		done = loading->total - 1;
+	return progress_report(&session->progress, loading->what, done, loading->total) &&
+	       !(session->cancel && atomic_load(session->cancel));
+}
+
+static enum status load(struct session *session, struct site *site, struct error *error)
+{
+	uint64_t bytes = sae_file_load_bytes(&site->spec);
+	struct loading loading = {.session = session, .total = 2 * bytes};
+	const struct progress progress = {report, &loading};
+	snprintf(loading.what, sizeof loading.what, "loading the SAE of layer %d", site->sae.layer);
+	enum status status = sae_file_load(&site->spec, &progress, error);
+	loading.before = bytes;
+	if (status == STATUS_OK)
+		status = sae_load(&site->sae, &site->spec, &progress, error);
+	sae_file_unload(&site->spec);
+	(void)progress_report(&session->progress, loading.what, loading.total, loading.total);
+	if (status == STATUS_CANCELLED)
+		error_set(error, status, "%s was stopped", loading.what);
+	return status;
+}
+
+/* What loading takes at its height: a device that shares the host's memory holds the numbers
+ * twice until they are copied. */
+static uint64_t bytes_to_load(const struct site *site)
+{
+	bool shared = device_get_info(site->sae.device)->type == DEVICE_TYPE_CPU;
+	return site->sae.bytes + (shared ? sae_file_load_bytes(&site->spec) : 0);
+}
+
+static enum status check_room(const struct session *session, const struct site *site, struct error *error)
+{
+	char what[128], remedy[160], freed[TEXT_BYTES_SIZE];
+	struct sae_memory memory = session_sae_memory(session);
+	uint64_t needed = bytes_to_load(site), left = device_memory_left(session->device);
+	snprintf(what, sizeof what, "loading the SAE of layer %d (%lld features of width %lld)", site->sae.layer,
+		 (long long)site->sae.features, (long long)site->sae.d);
+	text_bytes(freed, memory.unused_bytes);
+	if (memory.unused == 0)
+		snprintf(remedy, sizeof remedy,
+			 "no other SAE could make room: release the clamps of one and drop it, or take a narrower one");
+	else
+		snprintf(remedy, sizeof remedy, "dropping %s not in use (D in the workbench) frees %s%s",
+			 memory.unused == 1 ? "the SAE that is" : "the SAEs that are", freed,
+			 left + memory.unused_bytes >= needed ? "" : ", which is not enough: take a narrower SAE");
+	return device_check_memory(session->device, needed, what, remedy, error);
+}
+
+enum status session_sae(const struct sae **out, struct session *session, int index, struct error *error)
+{
+	struct site *site = &session->sites[index];
+	*out = &site->sae;
+	if (sae_loaded(&site->sae))
+		return STATUS_OK;
+	enum status status = session_check_cancel(session, error);
+	if (status == STATUS_OK)
+		status = check_room(session, site, error);
+	return status ? status : load(session, site, error);
+}
+
+bool site_unused(const struct site *site)
+{
+	return sae_loaded(&site->sae) && site->spec.path && site->rule_count == 0 && !site->shown;
+}
+
+struct sae_memory session_sae_memory(const struct session *session)
+{
+	struct sae_memory memory = {0};
+	for (int i = 0; i < session->site_count; i++) {
+		const struct site *site = &session->sites[i];
+		if (!sae_loaded(&site->sae))
+			continue;
+		memory.loaded++;
+		memory.bytes += site->sae.bytes;
+		if (!site_unused(site))
+			continue;
+		memory.unused++;
+		memory.unused_bytes += site->sae.bytes;
+	}
+	return memory;
+}
+
+void session_drop_unused_saes(struct session *session)
+{
+	for (int i = 0; i < session->site_count; i++)
+		if (site_unused(&session->sites[i]))
+			sae_unload(&session->sites[i].sae);
 }
 
 enum status hooked_saes_label(struct session *session, const char *const *paths, int count, struct error *error)
@@ -124,13 +223,10 @@ void hooked_sae_done(struct site *site)
 	if (site->clamp_ready)
 		clamp_done(&site->clamp);
 	sae_done(&site->sae);
+	sae_spec_done(&site->spec);
 	labels_destroy(&site->labels);
 	free(site->labels_path);
-	free(site->neuronpedia_id);
-	free(site->training_rates);
 	free(site->rules);
-	free(site->path);
-	free(site->name);
 	*site = (struct site){0};
 }
 
@@ -142,11 +238,11 @@ static int compare_sites(const void *a, const void *b)
 enum status hooked_saes_open(struct session *session, const char *const *specs, int count, struct error *error)
 {
 	if (count > SESSION_MAX_SITES)
-		return error_set(error, STATUS_INVALID, "at most %d SAEs can be loaded, %d were given",
+		return error_set(error, STATUS_INVALID, "at most %d SAEs can be attached, %d were given",
 				 SESSION_MAX_SITES, count);
 	for (int i = 0; i < count; i++) {
-		if (!progress_report(&session->progress, "loading SAEs", (uint64_t)i, (uint64_t)count))
-			return error_set(error, STATUS_CANCELLED, "loading the SAEs was cancelled");
+		if (!progress_report(&session->progress, "opening SAEs", (uint64_t)i, (uint64_t)count))
+			return error_set(error, STATUS_CANCELLED, "opening the SAEs was cancelled");
 		enum status status = open_one(session, &session->sites[session->site_count], specs[i], error);
 		if (status)
 			return status;
@@ -158,7 +254,8 @@ enum status hooked_saes_open(struct session *session, const char *const *specs, 
 				error, STATUS_INVALID,
 				"two SAEs for layer %d were given, '%s' and '%s'; clamps name a layer, so there can be "
 				"one",
-				layer, session->sites[other].path, session->sites[session->site_count - 1].path);
+				layer, session->sites[other].spec.path,
+				session->sites[session->site_count - 1].spec.path);
 	}
 	qsort(session->sites, (size_t)session->site_count, sizeof *session->sites, compare_sites);
 	return STATUS_OK;
@@ -179,7 +276,7 @@ enum status hooked_saes_open_builtin(struct session *session, struct error *erro
 	for (int i = 0; i < count; i++)
 		free(paths[i]);
 	for (int i = 0; i < session->site_count && status == STATUS_OK; i++) {
-		char *path = path_join(session->sites[i].path, "labels.jsonl");
+		char *path = path_join(session->sites[i].spec.path, "labels.jsonl");
 		if (file_exists(path)) {
 			status = labels_load(&session->sites[i].labels, path, error);
 			session->sites[i].labels_path = mem_strdup(path);

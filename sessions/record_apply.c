@@ -69,7 +69,7 @@ static enum status check_given_saes(const struct session *session, const struct 
 					   "'%s' was recorded with an SAE at layer %d %s, and none is given there",
 					   record->path, sae->layer, sae->hook ? sae->hook : "");
 		else
-			status = record_files_check(&sae->files, session->sites[site].path, record->path, error);
+			status = record_files_check(&sae->files, session->sites[site].spec.path, record->path, error);
 	}
 	return status;
 }

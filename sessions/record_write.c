@@ -68,10 +68,10 @@ static enum status add_sources(cJSON *json, const struct session *session, struc
 	cJSON *saes = cJSON_AddArrayToObject(json, "saes"), *labels = cJSON_AddArrayToObject(json, "labels");
 	for (int i = 0; i < session->site_count; i++) {
 		const struct site *site = &session->sites[i];
-		status = record_files_of_sae(&files, site->path, error);
+		status = record_files_of_sae(&files, site->spec.path, error);
 		if (status)
 			return status;
-		cJSON *sae = source_json(site->path, folder, &files);
+		cJSON *sae = source_json(site->spec.path, folder, &files);
 		cJSON_AddNumberToObject(sae, "layer", site->sae.layer);
 		cJSON_AddStringToObject(sae, "hook", hook_name(site->sae.hook));
 		cJSON_AddNumberToObject(sae, "features", (double)site->sae.features);

@@ -7,6 +7,7 @@
 
 #include "compute/base/mem.h"
 #include "sessions/encode.h"
+#include "sessions/hooked_sae.h"
 
 static int64_t first_row(const struct scene *scene)
 {
@@ -58,13 +59,16 @@ static void compare(struct sae_fit *fit, const float *x, const float *x_hat, con
 
 enum status sae_fit_measure(struct sae_fit *fit, struct scene *scene, int site, struct error *error)
 {
-	const struct sae *sae = &scene->session->sites[site].sae;
+	const struct sae *sae;
+	enum status status = session_sae(&sae, scene->session, site, error);
+	if (status)
+		return status;
 	int64_t first = first_row(scene), rows = scene->prompt - first;
 	size_t d = (size_t)sae->d, F = (size_t)sae->features;
 	const float *x = scene->sites[site].h + first * sae->d;
 	float *z = mem_alloc((size_t)rows * F, sizeof *z);
 	float *x_hat = mem_alloc((size_t)rows * d, sizeof *x_hat);
-	enum status status = encode_rows(sae, x, rows, z, x_hat, error);
+	status = encode_rows(sae, x, rows, z, x_hat, error);
 	if (status == STATUS_OK)
 		compare(fit, x, x_hat, z, (size_t)rows, d, F);
 	free(z);
@@ -219,7 +223,10 @@ static enum status cross_entropy(struct upper *u, const float *h, double *out, s
 enum status sae_fit_measure_loss(struct sae_fit *fit, struct scene *scene, int site, struct error *error)
 {
 	struct session *session = scene->session;
-	const struct sae *sae = &session->sites[site].sae;
+	const struct sae *sae;
+	enum status status = session_sae(&sae, session, site, error);
+	if (status)
+		return status;
 	struct upper u = {.session = session, .T = scene->prompt, .first = first_row(scene)};
 	int64_t tokens = u.T - 1 - u.first, d = sae->d;
 	fit->loss = (struct splice_loss){0};
@@ -235,7 +242,7 @@ enum status sae_fit_measure_loss(struct sae_fit *fit, struct scene *scene, int s
 	int64_t rows = u.T - u.first;
 	float *z = mem_alloc((size_t)(rows * sae->features), sizeof *z);
 	float *h = mem_alloc((size_t)(u.T * d), sizeof *h);
-	enum status status = upper_create(&u, &config, error);
+	status = upper_create(&u, &config, error);
 	if (status == STATUS_OK)
 		status = cross_entropy(&u, x, &loss.clean, error);
 	if (status == STATUS_OK)

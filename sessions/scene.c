@@ -8,6 +8,7 @@
 #include "compute/base/mem.h"
 #include "sessions/encode.h"
 #include "sessions/frozen.h"
+#include "sessions/hooked_sae.h"
 #include "sessions/probe.h"
 #include "sessions/readout.h"
 
@@ -385,7 +386,10 @@ const struct scene *scene_reference(const struct scene *scene)
 
 enum status scene_features(struct scene *scene, int site, int64_t position, float *z, struct error *error)
 {
-	const struct sae *sae = &scene->session->sites[site].sae;
+	const struct sae *sae;
+	enum status status = session_sae(&sae, scene->session, site, error);
+	if (status)
+		return status;
 	return encode_rows(sae, scene->sites[site].h + position * sae->d, 1, z, NULL, error);
 }
 

@@ -6,6 +6,7 @@
 #include "compute/base/mem.h"
 #include "sessions/attribute.h"
 #include "sessions/encode.h"
+#include "sessions/hooked_sae.h"
 #include "sessions/probe.h"
 
 static const char *const names[SELECT_METHOD_COUNT] = {"attribution", "sparsity", "difference", "probe"};
@@ -88,10 +89,13 @@ static enum status add_activations(struct selector *s, const struct scene *scene
 				   struct error *error)
 {
 	struct sums *sums = &s->sites[site];
-	const struct sae *sae = &s->session->sites[site].sae;
+	const struct sae *sae;
+	enum status status = session_sae(&sae, s->session, site, error);
+	if (status)
+		return status;
 	int64_t rows = scene->prompt - first;
 	float *z = mem_alloc((size_t)(rows * sums->F), sizeof *z);
-	enum status status = encode_rows(sae, scene->sites[site].h + first * sae->d, rows, z, NULL, error);
+	status = encode_rows(sae, scene->sites[site].h + first * sae->d, rows, z, NULL, error);
 	for (int64_t i = 0; i < rows * sums->F && status == STATUS_OK; i++) {
 		sums->activation[set][i % sums->F] += (double)z[i];
 		sums->fired[set][i % sums->F] += z[i] > 0;
@@ -144,11 +148,13 @@ static enum status add_prompt(struct selector *s, const struct prompt *p, int se
 }
 
 /* w . W_dec[i] of the objective's probe. */
-static enum status probe_alignment(const struct session *session, int site, float *out, struct error *error)
+static enum status probe_alignment(struct session *session, int site, float *out, struct error *error)
 {
-	const struct sae *sae = &session->sites[site].sae;
+	const struct sae *sae;
 	struct probe probe;
-	enum status status = probe_load(&probe, session, error);
+	enum status status = session_sae(&sae, session, site, error);
+	if (status == STATUS_OK)
+		status = probe_load(&probe, session, error);
 	if (status)
 		return status;
 	struct arena *arena = arena_create(session->device, BUFFER_DEVICE, "the probe");

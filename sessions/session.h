@@ -19,16 +19,15 @@
 
 enum { SESSION_MAX_SITES = 64 };
 
-/* An SAE hooked into the residual stream, and the clamp there. */
+/* An SAE hooked into the residual stream, and the clamp there. What it is and where is known
+ * from the start; its tensors are there once session_sae (hooked_sae.h) was asked for them. */
 struct site {
 	struct sae sae;
+	struct sae_spec spec;	  /* its file, opened; path NULL: it came from none and can't come again */
 	int point;		  /* of the residual stream */
-	char *path;		  /* the file it came from */
-	char *name;		  /* for people */
+	bool shown;		  /* the screens show it: kept, though nothing is clamped */
 	struct labels *labels;	  /* NULL: none (labels.h) */
 	char *labels_path;	  /* the file they came from; NULL */
-	char *neuronpedia_id;	  /* "modelId/sourceId" as the SAE's file has it; NULL */
-	float *training_rates;	  /* [F], as sae_spec's; NULL */
 	struct clamp_rule *rules; /* the clamp: count 0 is none */
 	int64_t rule_count;
 	struct clamp clamp; /* built from the rules when needed */
@@ -96,7 +95,7 @@ struct session_options {
 	struct progress progress;
 };
 
-/* Opens device, model and SAEs; blocks. */
+/* Opens device, model and SAEs, the tensors of these left in their files; blocks. */
 enum status WARN_UNUSED session_open(struct session **out, const struct session_options *options, struct error *error);
 void session_close(struct session **session);
 
@@ -124,11 +123,13 @@ void session_keep_input(struct session *session, struct kept_input *kept);
 /* Whatever the session has by then is freed. */
 void session_restore_input(struct session *session, struct kept_input *kept);
 
-/* Replaces all clamps. A rule names its layer: that of exactly one of the SAEs. */
+/* Replaces all clamps, resp. says whether they could be. A rule names its layer: that of exactly one of the SAEs. */
 struct layer_rule {
 	int layer;
 	struct clamp_rule rule;
 };
+enum status WARN_UNUSED session_check_clamps(const struct session *session, const struct layer_rule *rules,
+					     int64_t count, struct error *error);
 enum status WARN_UNUSED session_set_clamps(struct session *session, const struct layer_rule *rules, int64_t count,
 					   struct error *error);
 /* One --clamp value "LAYER:F[,F...]=MODE" or "@FILE" (a line each), appended to a list. */

@@ -78,6 +78,19 @@ struct snapshot_feature {
 	char label[120]; /* "" if none */
 };
 
+/* A hooked SAE. */
+struct snapshot_site {
+	int layer;
+	char hook[16];
+	char act[16]; /* its activation: "jumprelu" */
+	int64_t features;
+	int clamped;		 /* features clamped there */
+	uint64_t bytes;		 /* of device memory that it takes when it is loaded */
+	bool loaded, refused;	 /* refused: loading it failed or was stopped */
+	bool has_fit, fit_stale; /* stale: on another prompt */
+	float fvu, l0;
+};
+
 enum feature_sort { SORT_ACTIVATION, SORT_ATTRIBUTION, SORT_CHANGE, SORT_ID, SORT_COUNT };
 
 /* A feature's own view. */
@@ -199,8 +212,9 @@ struct snapshot {
 	uint64_t serial; /* grows with every snapshot */
 
 	/* status line */
-	char model[96]; /* "demo 4x128" */
-	char sae[96];	/* "4 x 1024 jumprelu" or "none" */
+	char model[96];	    /* "demo 4x128" */
+	char sae[96];	    /* "1/4x1024": loaded of those attached and their features, if they agree; "none" */
+	uint64_t sae_bytes; /* of device memory that those loaded take */
 	char device[96];
 	bool has_self_test, self_test_ok;
 	float self_test_error;
@@ -238,11 +252,7 @@ struct snapshot {
 
 	/* features */
 	int site_count, site_selected; /* hooked SAEs; the features pane shows one */
-	struct {
-		int layer;
-		char hook[16];
-		int clamped; /* features clamped there */
-	} sites[64];
+	struct snapshot_site sites[64];
 	enum feature_sort sort;
 	char filter[64];
 	int feature_count; /* rows below */

@@ -114,7 +114,8 @@ static void loop(struct worker *worker)
 	struct desk *desk = &worker->desk;
 	for (;;) {
 		struct command command;
-		bool taken, busy = desk->run.running || desk->flips_running || desk->view.reading || desk->loss_pending;
+		bool taken, busy = desk->run.running || desk->flips_running || desk->view.reading ||
+				   desk_loss_pending(desk);
 		if (!take_command(worker, &command, !busy, &taken))
 			return;
 		if (taken) {
@@ -131,7 +132,7 @@ static void loop(struct worker *worker)
 			desk_judge_next(desk);
 		} else if (desk->view.reading) {
 			desk_usage_next(desk);
-		} else if (desk->loss_pending) {
+		} else if (desk_loss_pending(desk)) {
 			desk_measure_loss(desk);
 		} else {
 			publish(desk);

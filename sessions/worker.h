@@ -22,6 +22,7 @@ enum command_kind {
 	COMMAND_FIND_FLIPS,	 /* judge the whole set in the background */
 	COMMAND_SELECT_TOKEN,	 /* number: position */
 	COMMAND_SELECT_SITE,	 /* number: index of the hooked SAE shown */
+	COMMAND_DROP_SAES,	 /* take SAEs that are neither shown nor clamped off the device */
 	COMMAND_TOGGLE_CLAMP,	 /* number: feature of the shown SAE, with the current mode */
 	COMMAND_SET_CLAMP_VALUE, /* number: feature; value: c or m */
 	COMMAND_SET_CLAMP_MODE,	 /* text: "set-active:-5": the mode for new clamps; number: feature to change, or -1 */

@@ -68,7 +68,8 @@ static void test_facts(void **state)
 	(void)state;
 	struct error error = {0};
 	struct session *session = open_session();
-	const struct sae *sae = &session->sites[1].sae;
+	const struct sae *sae;
+	expect_ok(session_sae(&sae, session, 1, &error), &error);
 	int64_t d = sae->d, F = sae->features, V = session->model.arch.vocab;
 	float *enc = read_tensor(sae->w_enc), *dec = read_tensor(sae->w_dec);
 	float *norm = read_tensor(session->model.weights.model[WEIGHT_FINAL_NORM]);
@@ -135,7 +136,9 @@ static void test_along(void **state)
 	expect_ok(scene_run(&scene, session, false, &error), &error);
 	int64_t F = session->sites[1].sae.features, T = scene.prompt, active = 0;
 	float *z = mem_alloc((size_t)(T * F), sizeof *z), *along = mem_alloc((size_t)T, sizeof *along);
-	expect_ok(encode_rows(&session->sites[1].sae, scene.sites[1].h, T, z, NULL, &error), &error);
+	const struct sae *sae;
+	expect_ok(session_sae(&sae, session, 1, &error), &error);
+	expect_ok(encode_rows(sae, scene.sites[1].h, T, z, NULL, &error), &error);
 	for (uint32_t f = 0; f < F; f += 37) {
 		expect_ok(feature_along(session, 1, f, scene.sites[1].h, T, along, &error), &error);
 		for (int64_t t = 0; t < T; t++) {
@@ -187,6 +190,8 @@ static void same_usage(const struct feature_usage *a, const struct feature_usage
 static void check_counts(const struct feature_usage *usage, struct session *session, const struct prompt_set *set)
 {
 	struct error error = {0};
+	const struct sae *sae;
+	expect_ok(session_sae(&sae, session, 0, &error), &error);
 	int64_t F = usage->features, tokens = 0;
 	uint32_t *on = mem_alloc((size_t)F, sizeof *on), *prompts = mem_alloc((size_t)F, sizeof *prompts);
 	float *largest = mem_alloc((size_t)F, sizeof *largest);
@@ -196,7 +201,7 @@ static void check_counts(const struct feature_usage *usage, struct session *sess
 		expect_ok(session_set_text(session, p->text, strlen(p->text), p->chat, false, false, &error), &error);
 		expect_ok(scene_run(&scene, session, false, &error), &error);
 		float *z = mem_alloc((size_t)(scene.prompt * F), sizeof *z);
-		expect_ok(encode_rows(&session->sites[0].sae, scene.sites[0].h, scene.prompt, z, NULL, &error), &error);
+		expect_ok(encode_rows(sae, scene.sites[0].h, scene.prompt, z, NULL, &error), &error);
 		tokens += scene.prompt - 1;
 		for (int64_t f = 0; f < F; f++) {
 			bool any = false;
@@ -358,7 +363,7 @@ static void test_page(void **state)
 		{"one/\033]52;c;x", NULL},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		struct site site = {.neuronpedia_id = (char *)(uintptr_t)cases[i].id};
+		struct site site = {.spec.neuronpedia_id = (char *)(uintptr_t)cases[i].id};
 		char *page = feature_page(&site, 7);
 		if (cases[i].page)
 			assert_string_equal(page, cases[i].page);

@@ -12,6 +12,7 @@
 #include "compute/base/mem.h"
 #include "sessions/attribute.h"
 #include "sessions/encode.h"
+#include "sessions/hooked_sae.h"
 #include "sessions/probe.h"
 #include "sessions/select.h"
 #include "tests/expect.h"
@@ -184,6 +185,8 @@ static void test_probe(void **state)
 	char *spec = mem_printf("probe_logit:%s@2", second[0]->profession);
 	const char *const specs[] = {spec};
 	expect_ok(session_set_objective(session, specs, 1, &error), &error);
+	const struct sae *sae;
+	expect_ok(session_sae(&sae, session, 1, &error), &error);
 	expect_ok(probe_load(&probe, session, &error), &error);
 	expect_ok(select_features(&s, session, &options, &error), &error);
 	options.method = SELECT_DIFFERENCE;
@@ -196,7 +199,7 @@ static void test_probe(void **state)
 		float *one = mem_alloc(F, sizeof *one), row[128];
 		double dot = 0;
 		one[s.items[i].feature] = 1;
-		expect_ok(decode_rows(&session->sites[1].sae, one, 1, row, &error), &error);
+		expect_ok(decode_rows(sae, one, 1, row, &error), &error);
 		for (int j = 0; j < 128; j++)
 			dot += (double)row[j] * (double)probe.weight[j];
 		close_to(s.items[i].score, fmax(0, by_feature[s.items[i].feature]) * dot);

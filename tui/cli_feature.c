@@ -164,8 +164,8 @@ static enum status print_json(const struct feature_report *r, bool no_bos, struc
 		cJSON_AddNumberToObject(json, "alignment", r->facts.alignment);
 	else
 		cJSON_AddNullToObject(json, "alignment");
-	if (site->training_rates)
-		cJSON_AddNumberToObject(json, "training_rate", (double)site->training_rates[r->feature]);
+	if (site->spec.training_rates)
+		cJSON_AddNumberToObject(json, "training_rate", (double)site->spec.training_rates[r->feature]);
 	else
 		cJSON_AddNullToObject(json, "training_rate");
 	add_tokens(json, "promoted", r, r->facts.promoted, r->facts.promoted_count);
@@ -252,9 +252,9 @@ static enum status print_text(const struct feature_report *r, bool no_bos, struc
 	if (r->facts.has_alignment)
 		printf(", cosine of the two %+.4f", r->facts.alignment);
 	puts("");
-	if (site->training_rates) {
+	if (site->spec.training_rates) {
 		char training[FORMAT_TRAINING_SIZE];
-		puts(format_training(training, (double)site->training_rates[r->feature]));
+		puts(format_training(training, (double)site->spec.training_rates[r->feature]));
 	}
 	print_tokens("promotes", r, r->facts.promoted, r->facts.promoted_count);
 	print_tokens("demotes", r, r->facts.demoted, r->facts.demoted_count);

@@ -8,6 +8,7 @@
 #include "compute/base/mem.h"
 #include "models/npy.h"
 #include "sessions/attribute.h"
+#include "sessions/hooked_sae.h"
 #include "sessions/labels.h"
 #include "tui/cli.h"
 
@@ -209,6 +210,7 @@ static enum status rank_sites(struct session *session, struct scene *base, int o
 		status = attribute_rank(&part, &n, session, base, i, error);
 		if (status)
 			break;
+		session_drop_unused_saes(session); /* one at a time is enough */
 		*out = mem_resize(*out, (size_t)(*count + n), sizeof **out);
 		memcpy(*out + *count, part, (size_t)n * sizeof *part);
 		*count += n;
