@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -96,6 +97,12 @@ static void test_keys_send_commands(void **state)
 		{":pro\tchoice-2\t4\r", COMMAND_SELECT_PROMPT, 47, ""},
 		{":set lr=0.2\r", COMMAND_SETTING, 0, "lr=0.2"},
 		{":layer 1\r", COMMAND_SELECT_SITE, 1, ""},
+		{"Lkk\r", COMMAND_SELECT_SITE, 0, ""},
+		{"L4", COMMAND_SELECT_SITE, 3, ""},
+		{":saes\r1", COMMAND_SELECT_SITE, 0, ""},
+		{"D", COMMAND_DROP_SAES, 0, ""},
+		{"LD", COMMAND_DROP_SAES, 0, ""},
+		{":drop\r", COMMAND_DROP_SAES, 0, ""},
 		{":error drop\r", COMMAND_SET_ERROR, 0, "drop"},
 		{":scrub 7\r", COMMAND_SCRUB, 7, "7"},
 	};
@@ -110,6 +117,45 @@ static void test_keys_send_commands(void **state)
 				 (long long)cases[i].number, cases[i].text, bench_look(&b));
 		bench_close(&b);
 	}
+}
+
+/* An SAE that isn't on the device: the pane says why and what to do, and the list follows
+ * the snapshots while it is open. */
+static void test_an_sae_that_is_not_loaded(void **state)
+{
+	(void)state;
+	struct bench b;
+	bench_open(&b, SAMPLE_FINISHED, 24, 80);
+	struct snapshot *s = &b.sample.snapshot;
+	s->sites[2].loaded = false;
+	s->sites[2].refused = true;
+	s->feature_count = 0;
+	bench_press(&b, '2');
+	bench_shows(&b, "not loaded");
+	bench_shows(&b, "tries again");
+	bench_press(&b, KEYCODE_ENTER);
+	assert_int_equal(sent(&b, COMMAND_SELECT_SITE)->number, 2);
+	assert_null(sample_command(&b.sample, COMMAND_FEATURE));
+	s->job = JOB_LOADING;
+	snprintf(s->job_text, sizeof s->job_text, "loading the SAE of layer 2, 41 %%");
+	workbench_update(&b.wb, s, 2500);
+	bench_shows(&b, "2, 41 %");
+	bench_shows(&b, "Esc stops");
+	bench_press(&b, KEYCODE_ESCAPE);
+	assert_int_equal(b.sample.cancels, 1);
+	s->job = JOB_NONE;
+	bench_press(&b, 'L');
+	bench_shows(&b, "shown, not loaded");
+	s->sites[2].loaded = true;
+	s->sites[0].loaded = true;
+	s->sites[0].has_fit = s->sites[0].fit_stale = true;
+	s->sites[0].fvu = 0.77f;
+	bench_press(&b, 'j');
+	bench_shows(&b, "SAEs: 2 of 4 loaded");
+	assert_null(strstr(bench_look(&b), ".77")); /* of another prompt */
+	bench_press(&b, KEYCODE_ENTER);
+	assert_int_equal(sent(&b, COMMAND_SELECT_SITE)->number, 3);
+	bench_close(&b);
 }
 
 static void test_values_and_settings(void **state)
@@ -270,6 +316,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_keys_send_commands),
+		cmocka_unit_test(test_an_sae_that_is_not_loaded),
 		cmocka_unit_test(test_values_and_settings),
 		cmocka_unit_test(test_choices_hold_until_the_worker_follows),
 		cmocka_unit_test(test_escape_and_quit),

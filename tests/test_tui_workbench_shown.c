@@ -45,6 +45,7 @@ static void test_screens(void **state)
 		{"compare-80x24-ascii", SAMPLE_FINISHED, 24, 80, true, "V\r\rG"},
 		{"compare-200x60", SAMPLE_FINISHED, 60, 200, false, "V\r\r"},
 		{"settings-80x24", SAMPLE_FINISHED, 24, 80, false, "S"},
+		{"saes-80x24", SAMPLE_FINISHED, 24, 80, false, "L"},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct bench b;

@@ -344,7 +344,7 @@ static void add_machine(struct snapshot *s, bool loading)
 		s->job_total = 10;
 		return;
 	}
-	snprintf(s->sae, sizeof s->sae, "4x1024 jumprelu");
+	snprintf(s->sae, sizeof s->sae, "1/4x1024");
 	snprintf(s->device, sizeof s->device, "llvmpipe");
 	s->has_self_test = s->self_test_ok = s->has_fvu = true;
 	s->fvu = 0.03f;
@@ -352,9 +352,15 @@ static void add_machine(struct snapshot *s, bool loading)
 	s->site_count = 4;
 	s->site_selected = 2;
 	for (int i = 0; i < 4; i++) {
-		s->sites[i].layer = i;
+		s->sites[i] = (struct snapshot_site){
+			.layer = i, .features = 1024, .bytes = 1057280, .loaded = i == s->site_selected};
 		snprintf(s->sites[i].hook, sizeof s->sites[i].hook, "resid_post");
+		snprintf(s->sites[i].act, sizeof s->sites[i].act, "jumprelu");
 	}
+	s->sites[2].has_fit = true;
+	s->sites[2].fvu = s->fvu;
+	s->sites[2].l0 = s->l0;
+	s->sae_bytes = 1057280;
 }
 
 void sample_init(struct sample *sample, enum sample_stage stage)

@@ -185,6 +185,9 @@ void choose_open(struct workbench *wb, enum choice choice)
 	case CHOICE_SESSION:
 		compare_offer(wb);
 		break;
+	case CHOICE_SAE:
+		sae_list_offer(wb);
+		break;
 	}
 }
 
@@ -214,6 +217,9 @@ void choose_done(struct workbench *wb)
 		break;
 	case CHOICE_SESSION:
 		compare_chosen(wb);
+		break;
+	case CHOICE_SAE:
+		sae_list_chosen(wb);
 		break;
 	}
 }

@@ -7,7 +7,7 @@
 #include "tui/canvas.h"
 #include "tui/list.h"
 
-enum { CHOOSER_ITEMS_MAX = 32, CHOOSER_ITEM_SIZE = 96 };
+enum { CHOOSER_ITEMS_MAX = 64, CHOOSER_ITEM_SIZE = 96 };
 
 struct chooser {
 	const char *title;

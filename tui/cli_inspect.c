@@ -6,8 +6,10 @@
 
 #include "compute/base/file.h"
 #include "compute/base/mem.h"
+#include "compute/base/text.h"
 #include "models/chat.h"
 #include "models/inspect_model.h"
+#include "models/sae.h"
 #include "models/sae_file.h"
 #include "models/sae_sparsity.h"
 #include "sessions/record.h"
@@ -89,6 +91,13 @@ static enum status inspect_model_folder(const struct cli *cli, const char *path,
 	return STATUS_OK;
 }
 
+/* What it takes on the device once it is loaded; 0: it can't be. */
+static uint64_t device_bytes(const struct sae_spec *spec)
+{
+	struct error error;
+	return sae_check(spec, &error) ? 0 : sae_estimate(spec);
+}
+
 static cJSON *sae_json(const struct sae_spec *spec)
 {
 	cJSON *json = cJSON_CreateObject();
@@ -111,6 +120,7 @@ static cJSON *sae_json(const struct sae_spec *spec)
 		{"k", (double)spec->k},
 		{"stored_bytes", (double)spec->stored_bytes},
 		{"memory_bytes", (double)sae_file_load_bytes(spec)},
+		{"device_bytes", (double)device_bytes(spec)},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
 		cJSON_AddNumberToObject(json, numbers[i].name, numbers[i].value);
@@ -149,11 +159,14 @@ static void print_line(const char *name, const char *value)
 
 static void print_sae(const struct sae_spec *spec)
 {
+	char bytes[TEXT_BYTES_SIZE];
 	print_line("sae", spec->path);
 	print_line("format", sae_format_name(spec->format));
 	printf("%-13s %lld features, %lld -> %lld, %s, stored as %s (%.1f MB)\n", "encoder", (long long)spec->F,
 	       (long long)spec->d_in, (long long)spec->d_out, sae_act_name(spec->act),
 	       st_dtype_name(spec->stored_dtype), (double)spec->stored_bytes * 1e-6);
+	if (device_bytes(spec) > 0)
+		printf("%-13s %s on the device when it is loaded\n", "memory", text_bytes(bytes, device_bytes(spec)));
 	if (spec->k > 0)
 		printf("%-13s %lld\n", "k", (long long)spec->k);
 	if (spec->layer >= 0)

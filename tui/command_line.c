@@ -24,6 +24,7 @@ static const struct verb {
 	{"mode", SOME_TEXT, COMMAND_SET_CLAMP_MODE, "MODE: of the clamps to come"},
 	{"top", A_NUMBER, COMMAND_CLAMP_TOP, "K: clamp the top ranked features"},
 	{"clear", NO_ARGUMENT, COMMAND_CLEAR_CLAMPS, "release all clamps"},
+	{"drop", NO_ARGUMENT, COMMAND_DROP_SAES, "take the SAEs not in use off the device"},
 	{"undo", NO_ARGUMENT, COMMAND_UNDO_CLAMPS, "undo the last change of the clamps"},
 	{"clamp-positions", SOME_TEXT, COMMAND_CLAMP_POSITIONS, "all, prompt, generated or N,N"},
 	{"delta-positions", SOME_TEXT, COMMAND_DELTA_POSITIONS, "last, answer or N,N"},
@@ -48,7 +49,7 @@ static const struct verb {
 };
 
 /* Verbs of the screens, and "clamp", which the worker reads. */
-static const char *const other_verbs[] = {"clamp", "prompt", "layer", "feature", "help", "quit"};
+static const char *const other_verbs[] = {"clamp", "prompt", "layer", "saes", "feature", "help", "quit"};
 
 static void select_prompt(struct workbench *wb, const char *id)
 {
@@ -119,6 +120,8 @@ void command_line_run(struct workbench *wb, const char *line)
 		select_prompt(wb, argument);
 	else if (strcmp(word, "layer") == 0)
 		select_layer(wb, argument);
+	else if (strcmp(word, "saes") == 0)
+		workbench_global_action(wb, ACTION_SAES);
 	else if (strcmp(word, "feature") == 0)
 		open_feature(wb, argument);
 	else

@@ -67,6 +67,8 @@ const struct key_binding keys_table[] = {
 	{PANE_GLOBAL, 'x', ACTION_EXPORT, "export", "export the session"},
 	{PANE_GLOBAL, 'C', ACTION_CLAMP_CLEAR, NULL, "release all clamps"},
 	{PANE_GLOBAL, 'u', ACTION_CLAMP_UNDO, NULL, "undo the last change of the clamps"},
+	{PANE_GLOBAL, 'L', ACTION_SAES, NULL, "list the SAEs: what is loaded, memory, fit; show one"},
+	{PANE_GLOBAL, 'D', ACTION_DROP_SAES, NULL, "drop the SAEs not in use; they come back when needed"},
 	{PANE_GLOBAL, '[', ACTION_SCRUB_BACK_10, NULL, "ten iterations back"},
 	{PANE_GLOBAL, ']', ACTION_SCRUB_ON_10, NULL, "ten iterations on"},
 	{PANE_GLOBAL, 'f', ACTION_FORK, NULL, "fork: continue from the step shown with other settings"},

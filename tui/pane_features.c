@@ -149,6 +149,23 @@ static void draw_row(const struct workbench *wb, const struct canvas *c, int row
 			    wb->focus == PANE_FEATURES ? STYLE_REVERSE : STYLE_BOLD);
 }
 
+/* The SAE shown is not on the device. */
+static void draw_missing(const struct snapshot *s, const struct canvas *c, struct rect inside)
+{
+	const struct snapshot_site *site = &s->sites[s->site_selected];
+	char text[160], bytes[TEXT_BYTES_SIZE];
+	if (s->job == JOB_LOADING)
+		snprintf(text, sizeof text, "%s; Esc stops it", s->job_text);
+	else if (site->refused)
+		snprintf(text, sizeof text,
+			 "the SAE of layer %d (%s) is not loaded: Enter tries again, D drops those not in use",
+			 site->layer, text_bytes(bytes, site->bytes));
+	else
+		snprintf(text, sizeof text, "the SAE of layer %d (%s) is loaded with the first prompt", site->layer,
+			 text_bytes(bytes, site->bytes));
+	canvas_wrap(c, inside, ROLE_NOTE, text);
+}
+
 static void draw(struct workbench *wb, const struct canvas *c)
 {
 	const struct snapshot *s = wb->s;
@@ -156,6 +173,10 @@ static void draw(struct workbench *wb, const struct canvas *c)
 	if (s->site_count == 0) {
 		canvas_wrap(c, inside, ROLE_NOTE,
 			    s->job == JOB_LOADING ? "loading" : "no SAE is attached: start with --sae PATH");
+		return;
+	}
+	if (!s->sites[s->site_selected].loaded) {
+		draw_missing(s, c, inside);
 		return;
 	}
 	if (s->feature_count == 0) {
@@ -242,6 +263,8 @@ static bool action(struct workbench *wb, enum action action)
 	case ACTION_OPEN:
 		if (f)
 			feature_view_open(wb, f->feature);
+		else if (wb->s->site_count > 0 && !wb->s->sites[wb->s->site_selected].loaded)
+			choose_layer(wb, 0);
 		return true;
 	default:
 		return false;

@@ -51,13 +51,16 @@ static bool has_failure(const struct workbench *wb)
  * room is short, the verdicts outlive the names. */
 static void draw_identity(const struct snapshot *s, const struct canvas *c)
 {
-	char model[112] = "", sae[112] = "", device[112] = "", fit[64] = "", loss[64] = "", number[FORMAT_SIZE];
+	char model[112] = "", sae[112] = "", memory[TEXT_BYTES_SIZE + 1] = "", device[112] = "", fit[64] = "";
+	char loss[64] = "", number[FORMAT_SIZE], bytes[TEXT_BYTES_SIZE];
 	const char *test = !s->has_self_test ? "·" : s->self_test_ok ? "✓" : "✗ self-test failed";
 	unsigned test_style = !s->has_self_test ? ROLE_NOTE : s->self_test_ok ? ROLE_GOOD : ROLE_BAD;
 	if (s->model[0])
 		snprintf(model, sizeof model, " %s", s->model);
 	if (s->sae[0])
 		snprintf(sae, sizeof sae, "  sae %s", s->sae);
+	if (s->site_count > 0)
+		snprintf(memory, sizeof memory, " %s", text_bytes(bytes, s->sae_bytes));
 	if (s->device[0])
 		snprintf(device, sizeof device, "  %s ", s->device);
 	if (s->has_fvu)
@@ -67,7 +70,8 @@ static void draw_identity(const struct snapshot *s, const struct canvas *c)
 	int room = c->cols - 8 - text_columns(fit, strlen(fit)) - text_columns(loss, strlen(loss)) -
 		   text_columns(test, strlen(test)) - text_columns(device, strlen(device));
 	char *detail = strstr(device, " (");
-	if (detail && room < text_columns(model, strlen(model)) + text_columns(sae, strlen(sae))) {
+	if (detail && room < text_columns(model, strlen(model)) + text_columns(sae, strlen(sae)) +
+				      text_columns(memory, strlen(memory))) {
 		room += text_columns(detail, strlen(detail)) - 1;
 		snprintf(detail, 2, " ");
 	}
@@ -75,6 +79,9 @@ static void draw_identity(const struct snapshot *s, const struct canvas *c)
 		room += text_columns(loss, strlen(loss));
 		loss[0] = '\0';
 	}
+	if (room <
+	    text_columns(model, strlen(model)) + text_columns(sae, strlen(sae)) + text_columns(memory, strlen(memory)))
+		memory[0] = '\0';
 	if (room < text_columns(model, strlen(model)) + text_columns(sae, strlen(sae)))
 		sae[0] = '\0';
 	if (room < text_columns(model, strlen(model)))
@@ -82,6 +89,7 @@ static void draw_identity(const struct snapshot *s, const struct canvas *c)
 	int col = canvas_text(c, 0, 1, ROLE_KEY, "rebound");
 	col = canvas_text(c, 0, col, ROLE_TEXT, model);
 	col = canvas_text(c, 0, col, ROLE_TEXT, sae);
+	col = canvas_text(c, 0, col, ROLE_NOTE, memory);
 	if (device[0]) {
 		col = canvas_text(c, 0, col, ROLE_TEXT, device);
 		col = canvas_text(c, 0, col, test_style, test);

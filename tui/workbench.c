@@ -171,6 +171,8 @@ void workbench_update(struct workbench *wb, const struct snapshot *s, int64_t no
 		wb->step.pending = false;
 	wants_send(wb);
 	compare_update(wb);
+	if (wb->chooser.open && wb->choice == CHOICE_SAE)
+		sae_list_update(wb);
 	workbench_filter_prompts(wb);
 	follow_feature(wb);
 	list_fit(&wb->parts, s->component_count, wb->parts.rows);
@@ -375,6 +377,10 @@ static bool session_action(struct workbench *wb, enum action action)
 		return choose_open(wb, CHOICE_DELTA), true;
 	case ACTION_CLAMP_POSITIONS:
 		return choose_open(wb, CHOICE_POSITIONS), true;
+	case ACTION_SAES:
+		return choose_open(wb, CHOICE_SAE), true;
+	case ACTION_DROP_SAES:
+		return workbench_send(wb, COMMAND_DROP_SAES, 0, NULL), true;
 	case ACTION_EXPORT:
 		return choose_open(wb, CHOICE_EXPORT), true;
 	case ACTION_TOKEN_LEFT:
@@ -427,7 +433,8 @@ static void handle_key(struct workbench *wb, int key)
 		if (result != POPUP_OPEN)
 			wb->popup_quits = false;
 	} else if (wb->chooser.open) {
-		if (chooser_key(&wb->chooser, key) == CHOOSER_CHOSEN)
+		bool taken = wb->choice == CHOICE_SAE && sae_list_key(wb, key);
+		if (!taken && chooser_key(&wb->chooser, key) == CHOOSER_CHOSEN)
 			choose_done(wb);
 	} else if (wb->settings.open) {
 		settings_key(wb, key);

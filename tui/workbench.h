@@ -64,7 +64,15 @@ enum ask {
 };
 
 /* What the chooser is open for. */
-enum choice { CHOICE_MODE, CHOICE_OBJECTIVE, CHOICE_DELTA, CHOICE_POSITIONS, CHOICE_EXPORT, CHOICE_SESSION };
+enum choice {
+	CHOICE_MODE,
+	CHOICE_OBJECTIVE,
+	CHOICE_DELTA,
+	CHOICE_POSITIONS,
+	CHOICE_EXPORT,
+	CHOICE_SESSION,
+	CHOICE_SAE
+};
 
 struct workbench {
 	struct workbench_backend backend;
@@ -106,6 +114,7 @@ struct workbench {
 	enum settings_of settings_of;
 	struct chooser chooser;
 	enum choice choice;
+	char sae_title[80];
 	enum ask ask;
 	struct input input;
 	struct input_history history[ASK_COUNT];
@@ -196,6 +205,12 @@ void compare_update(struct workbench *wb); /* after a new snapshot */
 bool compare_view_action(struct workbench *wb, enum action action);
 void compare_view_wheel(struct workbench *wb, int direction);
 void compare_view_draw(struct workbench *wb, const struct canvas *c);
+
+/* sae_list.c: the SAEs, one a row of the chooser */
+void sae_list_offer(struct workbench *wb);
+bool sae_list_key(struct workbench *wb, int key); /* false: the chooser's */
+void sae_list_update(struct workbench *wb);	  /* after a new snapshot, while it is open */
+void sae_list_chosen(struct workbench *wb);
 
 /* command_line.c */
 void command_line_run(struct workbench *wb, const char *line);
