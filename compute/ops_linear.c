@@ -17,8 +17,7 @@
  * depend on its company (recorder_rows_alike), one and two rows go the way of many. */
 #include "compute/ops_linear.h"
 
-#include <unistd.h>
-
+#include "compute/linear_shares.h"
 #include "compute/ops_internal.h"
 #include "shaders/push_linear.h"
 
@@ -219,14 +218,6 @@ static enum linear_kernel choose(const struct job *job)
 	return linear_kernel_fits(kernel, job->info, job->y, job->x, job->w, job->layout) ? kernel : LINEAR_PLAIN;
 }
 
-/* Threads that a CPU device runs workgroups on. Only how work is dealt out depends on
- * this, never a sum. */
-static int64_t count_workers(void)
-{
-	long n = sysconf(_SC_NPROCESSORS_ONLN);
-	return n < 1 ? 1 : n > 256 ? 256 : n;
-}
-
 /* ---- recording ---- */
 
 static void check(const struct job *job)
@@ -347,25 +338,6 @@ static uint32_t tile_of(int64_t rows)
 	return rows > 4 ? 8 : rows > 2 ? 4 : (uint32_t)rows;
 }
 
-/* Rows of x that a kernel for CPU devices takes at a time, at most `most_rows` (4 or 8): those
- * that cost least, where a tile costs as much as three rows beside its own. More rows than two
- * tiles go the common way: each tile is a pipeline that a device must compile. */
-static uint32_t texel_tile_of(int64_t rows, int64_t most_rows)
-{
-	static const int64_t tiles[] = {8, 6, 5, 4, 3};
-	if (rows <= 2 || rows > 2 * most_rows)
-		return (uint32_t)least(rows, most_rows);
-	int64_t best = most_rows, best_cost = INT64_MAX;
-	for (size_t i = 0; i < sizeof tiles / sizeof *tiles; i++) {
-		int64_t cost = ops_div_up(rows, tiles[i]) * (tiles[i] + 3);
-		if (tiles[i] <= most_rows && cost < best_cost) {
-			best = tiles[i];
-			best_cost = cost;
-		}
-	}
-	return (uint32_t)best;
-}
-
 /* Can the norm be computed as the kernels that do it themselves compute it? Whether a row is alone must
  * not matter, nor which of the kernels for CPU devices takes it. */
 static bool norm_fits_texels(const struct job *job)
@@ -481,47 +453,23 @@ static void record_storage_kernel(const struct job *job, struct block block, str
 	record_dispatch(job->rec, &d);
 }
 
-/* Tiles of columns whose sums linear_slabs holds at once: an even share of what a thread
- * gets. */
-static int64_t strip_of(int64_t tiles, int64_t workers, int64_t most_tiles)
-{
-	int64_t rounds = ops_div_up(tiles, workers * most_tiles);
-	return ops_div_up(tiles, workers * rounds);
-}
-
-/* Groups that `runs` runs are dealt out to, a few for each worker: as many as leave the busiest
- * worker the least to do, if each takes its share of the groups. */
-static int64_t even_groups(int64_t runs, int64_t workers)
-{
-	int64_t best = workers, best_load = INT64_MAX;
-	for (int64_t each = 4; each >= 1; each--) {
-		int64_t size = ops_div_up(runs, each * workers);
-		int64_t load = ops_div_up(ops_div_up(runs, size), workers) * size;
-		if (load < best_load) {
-			best = each * workers;
-			best_load = load;
-		}
-	}
-	return least(runs, best);
-}
-
 /* Deals the tiles of a texel kernel out to workgroups: equal runs of tiles, for drivers
  * give each thread one run of workgroups. */
 static void deal(struct dispatch *d, struct push_linear *push, const struct job *job, int64_t tiles, int64_t tile)
 {
 	enum linear_kernel kernel = job->choice.kernel;
-	int64_t workers = count_workers(), runs = tiles, strip = 1, rows_each = job->y.rows;
+	int64_t workers = linear_workers(), runs = tiles, strip = 1, rows_each = job->y.rows;
 	int64_t lanes = job->info->subgroup_size;
 	if (kernel == LINEAR_SLABS) {
 		bool whole = takes_whole_rows(job);
 		int64_t quads = per_texel(job->w.dtype) / 4;
-		strip = whole ? tiles : strip_of(tiles, workers, SLAB_STRIP / (tile * quads));
+		strip = whole ? tiles : linear_strip(tiles, workers, SLAB_STRIP / (tile * quads));
 		runs = ops_div_up(tiles, strip);
 		d->constants[8] = (uint32_t)strip;
 		d->constants[9] = whole;
 		d->constant_count = 10;
 	}
-	int64_t groups = is_streaming(kernel) ? least(runs, workers) : even_groups(runs, workers);
+	int64_t groups = is_streaming(kernel) ? least(runs, workers) : linear_groups(runs, workers);
 	/* Few columns: the rows are dealt out too. */
 	if (groups < workers)
 		rows_each = ops_div_up(ops_div_up(rows_each, ops_div_up(workers, groups)), tile) * tile;
@@ -563,19 +511,6 @@ static const char *texel_kernel_name(enum linear_kernel kernel, bool half, int w
 	return half ? "linear_slabs_half" : "linear_slabs";
 }
 
-/* Texels of each row of w that linear_rows loads before it uses them, where it reads `streams`
- * rows at once: all of a cache line if the caches of the common kind (64 sets of 8 lines, 64
- * bytes each) can't keep that many lines between two loads, else as few as suit the code. */
-static uint32_t texels_ahead(const struct job *job, int64_t streams)
-{
-	enum { SETS_BYTES = 4096, LINE_BYTES = 64, WAYS = 8 };
-	int64_t apart = SETS_BYTES;
-	while (apart > LINE_BYTES && (uint64_t)job->w.cols * dtype_size(job->w.dtype) % (uint64_t)apart != 0)
-		apart /= 2;
-	bool kept = streams <= SETS_BYTES / apart * WAYS;
-	return job->w.dtype == DTYPE_F32 ? (kept ? 2 : 4) : (kept ? 1 : 2);
-}
-
 /* LINEAR_ROWS, LINEAR_LINES, LINEAR_COLUMNS and LINEAR_SLABS. */
 static void record_texel_kernel(const struct job *job, struct block block, struct tensor partial)
 {
@@ -586,7 +521,7 @@ static void record_texel_kernel(const struct job *job, struct block block, struc
 	bool half = job->w.dtype != DTYPE_F32;
 	enum linear_kernel kernel = job->choice.kernel;
 	/* Sums in registers: eight columns a lane. */
-	uint32_t tile = texel_tile_of(job->y.rows, kernel == LINEAR_COLUMNS && half ? 4 : 8), shift, none;
+	uint32_t tile = linear_tile(job->y.rows, kernel == LINEAR_COLUMNS && half ? 4 : 8), shift, none;
 	/* As much code as the instruction cache holds; for one row also as many streams as the prefetcher
 	 * follows, and more where rows are so short that they end before it has caught up. */
 	int w_rows = tile == 1 ? (half && job->k <= 2048 ? 4 : 2) : half ? 2 : 4;
@@ -616,7 +551,7 @@ static void record_texel_kernel(const struct job *job, struct block block, struc
 		d.constant_count = 9;
 	}
 	if (kernel == LINEAR_ROWS) {
-		d.constants[8] = texels_ahead(job, w_rows * lanes);
+		d.constants[8] = linear_texels_ahead(job->w.dtype, job->w.cols, w_rows * lanes);
 		d.constant_count = 9;
 	}
 	deal(&d, &push, job, tiles, tile);
