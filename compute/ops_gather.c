@@ -90,11 +90,8 @@ static bool fits_texels(struct recorder *rec, struct tensor w, struct tensor x)
 {
 	const struct device_info *info = device_get_info(recorder_device(rec));
 	int64_t per_texel = 16 / (int64_t)dtype_size(w.dtype);
-	uint32_t w_shift, x_shift;
-	ops_read_shifted(info, w, BINDING_IMAGE_RGBA32F, &w_shift);
-	ops_read_shifted(info, x, BINDING_IMAGE_RGBA32F, &x_shift);
-	return ops_narrow(rec) && w.cols % per_texel == 0 && w_shift % (uint32_t)per_texel == 0 && x_shift == 0 &&
-	       tensor_count(w) / (uint64_t)per_texel + 64 <= info->max_texel_elements &&
+	return ops_narrow(rec) && w.cols % per_texel == 0 && ops_starts_at_texel(info, w) &&
+	       ops_starts_at_texel(info, x) && tensor_count(w) / (uint64_t)per_texel + 64 <= info->max_texel_elements &&
 	       tensor_count(x) / 4 <= info->max_texel_elements;
 }
 

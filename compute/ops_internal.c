@@ -102,3 +102,10 @@ uint32_t ops_block(struct recorder *rec, uint64_t count, uint32_t lanes)
 	uint64_t block = (count / groups + 7) / 8 * 8;
 	return (uint32_t)(block < few ? few : block > many ? many : block);
 }
+
+bool ops_starts_at_texel(const struct device_info *info, struct tensor t)
+{
+	uint32_t shift;
+	ops_read_shifted(info, t, BINDING_IMAGE_RGBA32F, &shift);
+	return shift == 0;
+}

@@ -63,4 +63,7 @@ static inline struct binding ops_read_write(struct tensor t)
 struct binding ops_read_shifted(const struct device_info *info, struct tensor t, enum binding_form form,
 				uint32_t *shift);
 
+/* Whether a binding as texels of 16 bytes begins with the first element of a tensor. */
+bool ops_starts_at_texel(const struct device_info *info, struct tensor t);
+
 #endif

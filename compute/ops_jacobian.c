@@ -53,9 +53,8 @@ static bool fits_texels(struct recorder *rec, const struct dispatch *d, int64_t 
 	const struct device_info *info = device_get_info(recorder_device(rec));
 	bool fits = ops_narrow(rec) && numbers % 4 == 0;
 	for (int i = 0; i < d->binding_count; i++) {
-		uint32_t shift;
-		ops_read_shifted(info, d->bindings[i].tensor, BINDING_IMAGE_RGBA32F, &shift);
-		fits = fits && shift == 0 && tensor_count(d->bindings[i].tensor) / 4 <= info->max_texel_elements;
+		struct tensor t = d->bindings[i].tensor;
+		fits = fits && ops_starts_at_texel(info, t) && tensor_count(t) / 4 <= info->max_texel_elements;
 	}
 	return fits;
 }

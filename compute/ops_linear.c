@@ -165,13 +165,6 @@ static int64_t inner_that_fits(const struct job *job)
 	}
 }
 
-static bool starts_at_texel(const struct device_info *info, struct tensor t)
-{
-	uint32_t shift;
-	ops_read_shifted(info, t, BINDING_IMAGE_RGBA32F, &shift);
-	return shift == 0;
-}
-
 static bool device_fits_texel_kernels(const struct device_info *info)
 {
 	uint32_t lanes = info->subgroup_size;
@@ -195,7 +188,7 @@ bool linear_kernel_fits(enum linear_kernel kernel, const struct device_info *inf
 	    chunks_of(info->subgroup_size, w.dtype, x.cols) * y.rows * per_texel(w.dtype) / 4 > LINES_HELD)
 		return false;
 	if (!device_fits_texel_kernels(info) || x.cols % 4 != 0 || w.cols % per_texel(w.dtype) != 0 ||
-	    !starts_at_texel(info, x) || tensor_count(x) > info->max_texel_elements)
+	    !ops_starts_at_texel(info, x) || tensor_count(x) > info->max_texel_elements)
 		return false;
 	if (kernel == LINEAR_SLABS &&
 	    (info->subgroup_size > SLAB_LANES || info->max_shared_bytes < SLAB_SUMS * SLAB_LANES * 16))
@@ -345,7 +338,7 @@ static bool norm_fits_texels(const struct job *job)
 	const struct op_linear *extra = &job->extra;
 	return is_texel_kernel(job->choice.kernel) &&
 	       norm_turns(job->info->subgroup_size, job->k) <= OPS_MAX_TURNS / 4 &&
-	       starts_at_texel(job->info, extra->norm_w) && starts_at_texel(job->info, extra->norm_b);
+	       ops_starts_at_texel(job->info, extra->norm_w) && ops_starts_at_texel(job->info, extra->norm_b);
 }
 
 /* The same bits as in the product's kernel (linear_norm_narrow.comp). */
