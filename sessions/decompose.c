@@ -7,6 +7,7 @@
 #include "compute/base/mem.h"
 #include "sessions/encode.h"
 #include "sessions/hooked_sae.h"
+#include "sessions/suffix.h"
 
 static const char *const names[COMPONENT_COUNT] = {
 	"full", "clamped_features", "non_clamped_features", "top_k_non_clamped", "sae_residual", "top_k_knockout"};
@@ -283,19 +284,16 @@ static enum status decompose_change(struct decomposition *out, struct session *s
 static enum status decompose_suffix(struct decomposition *out, struct session *session, struct recovery *recovery,
 				    const struct scene *clamped, const float *delta, int64_t top_k, struct error *error)
 {
-	struct suffix suffix = session->suffix;
 	int site = 0;
 	while (session->sites[site].rule_count == 0)
 		site++;
 	int layer = session->sites[site].sae.layer;
 	float *change = mem_alloc((size_t)session->model.arch.d, sizeof *change);
 	enum status status = suffix_change(change, session, recovery, clamped, delta, site, error);
-	session->prompt.count -= (size_t)suffix.count;
-	session->suffix = (struct suffix){0};
+	struct suffix suffix = session_take_suffix(session);
 	if (status == STATUS_OK)
 		status = decompose_change(out, session, change, layer, top_k, error);
-	session->prompt.count += (size_t)suffix.count;
-	session->suffix = suffix;
+	session_return_suffix(session, suffix);
 	free(change);
 	out->suffix = true;
 	out->suffix_layer = layer;

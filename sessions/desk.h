@@ -265,6 +265,9 @@ void desk_history(struct snapshot_history *out, const struct recovery *recovery)
 void desk_earlier_forget(struct desk *desk);
 
 /* desk_run.c */
+/* Whether there is something to recover from, resp. also an objective; errors say which key helps. */
+enum status WARN_UNUSED desk_check_clamped(const struct desk *desk, struct error *error);
+enum status WARN_UNUSED desk_check_ready(const struct desk *desk, struct error *error);
 /* Forgets the run before. */
 enum status WARN_UNUSED desk_run_start(struct desk *desk, struct error *error);
 /* With the session and scenes as they are: a suffix stays. `start` NULL: from 0. */
@@ -287,7 +290,6 @@ enum status WARN_UNUSED desk_generate_recovered(struct desk *desk, int64_t token
 /* "FORMAT PATH [redact]": the current run's session as a file (export.h). */
 enum status WARN_UNUSED desk_export(struct desk *desk, const char *text, struct error *error);
 /* desk_suffix.c */
-enum { SUFFIX_NEW_TOKENS = 48 }; /* of each of the three texts */
 /* The base and clamped texts, then a run that trains a suffix has begun; blocks until then. */
 enum status WARN_UNUSED desk_suffix(struct desk *desk, struct error *error);
 /* What the suffix of run.delta reads as. */
@@ -303,6 +305,11 @@ struct recovery_settings *desk_settings(struct desk *desk);
 struct scene *desk_plain_base(struct desk *desk);
 /* desk_methods.c: all block; the texts, verdicts and a line of the log are what they leave, and
  * the curves of their steps, until desk_method_forget. */
+enum { REFUSAL_NEW_TOKENS = 48 }; /* of each of the three texts of a refused answer */
+/* What two stages and a suffix begin with: the prompt's answer and refusals, the judges; an error
+ * without clamps. Borrows from the desk. */
+enum status WARN_UNUSED desk_refusal_options(struct refusal_options *options, const struct desk *desk,
+					     struct error *error);
 enum status WARN_UNUSED desk_two_stage(struct desk *desk, struct error *error);
 void desk_show_texts(struct desk *desk, const struct refusal *refusal);
 void desk_method_forget(struct desk *desk);

@@ -86,6 +86,18 @@ void desk_method_forget(struct desk *desk)
 	desk->method = (struct snapshot_method){0};
 }
 
+enum status desk_refusal_options(struct refusal_options *options, const struct desk *desk, struct error *error)
+{
+	const struct prompt *prompt = desk->prompt >= 0 ? &desk->prompts.items[desk->prompt] : NULL;
+	*options = (struct refusal_options){.judges = desk->judges, .max_new = REFUSAL_NEW_TOKENS};
+	if (prompt) {
+		options->answer = prompt->answer;
+		options->refusals = (const char *const *)prompt->refusals;
+		options->refusal_count = prompt->refusal_count;
+	}
+	return desk_check_clamped(desk, error);
+}
+
 void desk_show_texts(struct desk *desk, const struct refusal *t)
 {
 	static const int states[REFUSAL_STATES] = {STATE_BASE, STATE_CLAMPED, STATE_RECOVERED};
@@ -122,30 +134,23 @@ enum status desk_two_stage(struct desk *desk, struct error *error)
 	static const char verb[] = "recover --stages 2";
 	desk_leave_suffix(desk);
 	struct session *session = desk->session;
-	const struct prompt *prompt = desk->prompt >= 0 ? &desk->prompts.items[desk->prompt] : NULL;
 	struct running running;
-	struct refusal_options options = {.judges = desk->judges,
-					  .max_new = 48,
-					  .on_phase = show_phase,
-					  .on_steps = show_steps,
-					  .context = &running};
+	struct refusal_options options;
 	struct refusal t = {0};
 	struct recovery_settings stages[STAGE_COUNT];
-	if (!desk->has_clamped)
-		return error_set(error, STATUS_INVALID,
-				 "there is nothing to recover from: clamp a feature first (space)");
-	if (prompt) {
-		options.answer = prompt->answer;
-		options.refusals = (const char *const *)prompt->refusals;
-		options.refusal_count = prompt->refusal_count;
-	}
+	enum status status = desk_refusal_options(&options, desk, error);
+	if (status)
+		return status;
+	options.on_phase = show_phase;
+	options.on_steps = show_steps;
+	options.context = &running;
 	desk_method_forget(desk);
 	desk_begin_job(desk, JOB_GENERATE, "two stages");
 	/* The method's objective is its own: the commands name none. */
 	take(&running, desk);
 	two_stage_settings(stages);
 	char *command = desk_command_text(desk, verb, true);
-	enum status status = experiment_open_journal(&options.journal, session, NULL, command, error);
+	status = experiment_open_journal(&options.journal, session, NULL, command, error);
 	if (status == STATUS_OK)
 		status = two_stage_run(&t, session, &options, stages, error);
 	enum status closed = journal_close(&options.journal, status ? NULL : error);
@@ -212,14 +217,12 @@ enum status desk_radius(struct desk *desk, struct error *error)
 	struct trials trials = {desk, session->settings.budget};
 	struct radius_options options = {
 		.tolerance = 0.01, .most_trials = 20, .on_steps = show_trial, .context = &trials};
-	if (!session->has_objective)
-		return error_set(error, STATUS_INVALID, "there is no objective to recover; o chooses one");
-	if (!desk->has_clamped)
-		return error_set(error, STATUS_INVALID,
-				 "there is nothing to recover from: clamp a feature first (space)");
+	enum status status = desk_check_ready(desk, error);
+	if (status)
+		return status;
 	desk_method_forget(desk);
 	desk_begin_job(desk, JOB_RECOVER, "radius");
-	enum status status = radius_find(&radius, session, &desk->clamped, &options, error);
+	status = radius_find(&radius, session, &desk->clamped, &options, error);
 	end_trials(desk, &radius);
 	if (status == STATUS_CANCELLED && radius.found) {
 		/* What was shown holds; the rest can be gone on with from there. */

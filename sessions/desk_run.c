@@ -107,6 +107,21 @@ static float *start_rows(const struct desk *desk, const struct desk_start *start
 	return delta;
 }
 
+enum status desk_check_clamped(const struct desk *desk, struct error *error)
+{
+	if (!desk->has_clamped)
+		return error_set(error, STATUS_INVALID,
+				 "there is nothing to recover from: clamp a feature first (space)");
+	return STATUS_OK;
+}
+
+enum status desk_check_ready(const struct desk *desk, struct error *error)
+{
+	if (!desk->session->has_objective)
+		return error_set(error, STATUS_INVALID, "there is no objective to recover; o chooses one");
+	return desk_check_clamped(desk, error);
+}
+
 enum status desk_run_start(struct desk *desk, struct error *error)
 {
 	desk_run_stop(desk);
@@ -115,14 +130,12 @@ enum status desk_run_start(struct desk *desk, struct error *error)
 
 enum status desk_run_begin(struct desk *desk, const struct desk_start *start, struct error *error)
 {
-	if (!desk->session->has_objective)
-		return error_set(error, STATUS_INVALID, "there is no objective to recover; o chooses one");
-	if (!desk->has_clamped)
-		return error_set(error, STATUS_INVALID,
-				 "there is nothing to recover from: clamp a feature first (space)");
+	enum status status = desk_check_ready(desk, error);
+	if (status)
+		return status;
 	struct desk_run *run = &desk->run;
 	desk_begin_job(desk, JOB_RECOVER, "preparing the recovery");
-	enum status status = recovery_create(&run->recovery, desk->session, &desk->clamped, NULL, error);
+	status = recovery_create(&run->recovery, desk->session, &desk->clamped, NULL, error);
 	float *first = NULL;
 	if (status == STATUS_OK && start) {
 		/* Which rows there are is known now; it takes them when it is made. */
@@ -427,8 +440,8 @@ enum status desk_generate(struct desk *desk, int64_t tokens, struct error *error
 				 "the model has no tokenizer, so its ids can't be shown as text");
 	if (!desk->has_base)
 		return error_set(error, STATUS_INVALID, "there is no prompt to continue");
-	if (desk->aside.on && tokens < SUFFIX_NEW_TOKENS)
-		tokens = SUFFIX_NEW_TOKENS; /* as many as the other two texts have */
+	if (desk->aside.on && tokens < REFUSAL_NEW_TOKENS)
+		tokens = REFUSAL_NEW_TOKENS; /* as many as the other two texts have */
 	desk_begin_job(desk, JOB_GENERATE, "generating");
 	/* The other two texts of a suffix are those without it, and are there. */
 	const bool asked[STATE_COUNT] = {!desk->aside.on, !desk->aside.on && desk->has_clamped, desk->run.evaluated};

@@ -36,7 +36,7 @@ void desk_put_back(struct desk *desk)
 	struct desk_aside *aside = &desk->aside;
 	if (!aside->on)
 		return;
-	session_drop_suffix(session);
+	session_take_suffix(session);
 	if (session->has_objective)
 		objective_done(&session->objective);
 	session->objective = aside->objective;
@@ -113,22 +113,16 @@ static enum status begin(struct desk *desk, const struct refusal *t, const struc
 
 enum status desk_suffix(struct desk *desk, struct error *error)
 {
-	const struct prompt *prompt = desk->prompt >= 0 ? &desk->prompts.items[desk->prompt] : NULL;
-	struct refusal_options options = {
-		.judges = desk->judges, .max_new = SUFFIX_NEW_TOKENS, .on_phase = say, .context = desk};
+	struct refusal_options options;
 	struct refusal t;
 	bool go_on;
 	desk_run_stop(desk);
-	if (!desk->has_clamped)
-		return error_set(error, STATUS_INVALID,
-				 "there is nothing to recover from: clamp a feature first (space)");
-	if (prompt) {
-		options.answer = prompt->answer;
-		options.refusals = (const char *const *)prompt->refusals;
-		options.refusal_count = prompt->refusal_count;
-	}
-	enum status status =
-		refusal_begin(&t, desk->session, &options, desk->suffix.settings.answer.tokens, &go_on, error);
+	enum status status = desk_refusal_options(&options, desk, error);
+	if (status)
+		return status;
+	options.on_phase = say;
+	options.context = desk;
+	status = refusal_begin(&t, desk->session, &options, desk->suffix.settings.answer.tokens, &go_on, error);
 	desk_show_texts(desk, &t);
 	if (status == STATUS_OK) {
 		put_aside(desk);
@@ -154,7 +148,7 @@ enum status desk_suffix_finish(struct desk *desk, struct error *error)
 	const struct desk_run *run = &desk->run;
 	struct judge_verdict verdict;
 	desk_begin_job(desk, JOB_GENERATE, "the recovered answer");
-	enum status status = desk_generate_recovered(desk, SUFFIX_NEW_TOKENS, &verdict, error);
+	enum status status = desk_generate_recovered(desk, REFUSAL_NEW_TOKENS, &verdict, error);
 	if (status)
 		return status;
 	bool recovered = !verdict.findings[JUDGE_REFUSAL].yes;

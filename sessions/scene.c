@@ -11,6 +11,7 @@
 #include "sessions/hooked_sae.h"
 #include "sessions/probe.h"
 #include "sessions/readout.h"
+#include "sessions/suffix.h"
 
 /* Copies the residual as it leaves a site, and re-encodes the defended features there. */
 struct capture {
@@ -205,13 +206,9 @@ static enum status run_scene(struct scene *scene, struct session *session, bool 
 /* A run without frozen rows or a suffix; its device memory is given back. */
 static enum status run_plain(struct scene *scene, struct session *session, bool clamped, struct error *error)
 {
-	struct suffix suffix = session->suffix;
-	size_t prompt = session->prompt.count;
-	session->prompt.count -= (size_t)suffix.count;
-	session->suffix = (struct suffix){0};
+	struct suffix suffix = session_take_suffix(session);
 	enum status status = run_scene(scene, session, clamped, NULL, error);
-	session->prompt.count = prompt;
-	session->suffix = suffix;
+	session_return_suffix(session, suffix);
 	if (status)
 		return status;
 	kv_cache_done(&scene->cache);

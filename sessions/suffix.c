@@ -45,8 +45,16 @@ enum status session_add_suffix(struct session *session, int64_t count, int32_t p
 	return STATUS_OK;
 }
 
-void session_drop_suffix(struct session *session)
+struct suffix session_take_suffix(struct session *session)
 {
-	session->prompt.count -= (size_t)session->suffix.count;
+	struct suffix suffix = session->suffix;
+	session->prompt.count -= (size_t)suffix.count;
 	session->suffix = (struct suffix){0};
+	return suffix;
+}
+
+void session_return_suffix(struct session *session, struct suffix suffix)
+{
+	session->prompt.count += (size_t)suffix.count;
+	session->suffix = suffix;
 }

@@ -19,8 +19,11 @@
  * context or there is one already; an id outside the vocabulary as for session_set_tokens. */
 enum status WARN_UNUSED session_add_suffix(struct session *session, int64_t count, int32_t placeholder,
 					   double monitor_weight, struct error *error);
-/* Takes it off the prompt again; nothing without one. */
-void session_drop_suffix(struct session *session);
+/* Takes it off the prompt again and returns it; count 0 without one. */
+struct suffix session_take_suffix(struct session *session);
+/* Puts back the suffix that was last taken off a prompt; nothing if there was none. The prompt must not have
+ * changed meanwhile: it still has the placeholders behind it. */
+void session_return_suffix(struct session *session, struct suffix suffix);
 
 /* The edit that adds delta to the embeddings: rows [0, n) of a pass that starts at point 0. */
 struct suffix_edit {

@@ -137,7 +137,7 @@ enum status suffix_baseline_prepare(const struct refusal *t, const struct refusa
 		return status;
 	status = refusal_prepare_stage(t, options, terms, ARRAY_LEN(terms), &suffix->settings, error);
 	if (status)
-		session_drop_suffix(t->session);
+		session_take_suffix(t->session);
 	return status;
 }
 
@@ -155,7 +155,7 @@ enum status suffix_baseline_run(struct refusal *t, struct session *session, cons
 	status = refusal_run_stage(t, options, error);
 	if (status == STATUS_OK)
 		status = refusal_finish(t, options, error);
-	session_drop_suffix(session);
+	session_take_suffix(session);
 	return status;
 }
 
@@ -170,6 +170,6 @@ enum status suffix_baseline_read(const struct refusal *t, const struct suffix_op
 	if (status == STATUS_OK)
 		status = suffix_reader_read(reader, t->delta.values, nearest, error);
 	suffix_reader_destroy(&reader);
-	session_drop_suffix(t->session);
+	session_take_suffix(t->session);
 	return status;
 }

@@ -45,7 +45,7 @@ enum status WARN_UNUSED suffix_baseline_run(struct refusal *out, struct session 
 					    struct error *error);
 /* Its part between refusal_begin and the first step, for a caller that makes the steps itself:
  * the suffix is appended to the prompt, the objective and settings are the baseline's.
- * session_drop_suffix takes the suffix off again. */
+ * session_take_suffix takes the suffix off again. */
 enum status WARN_UNUSED suffix_baseline_prepare(const struct refusal *refusal, const struct refusal_options *options,
 						const struct suffix_options *suffix, struct error *error);
 /* What the suffix of a complete one reads as: nearest [suffix->tokens]. The session has the prompt

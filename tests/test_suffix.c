@@ -271,7 +271,7 @@ static void check_start_drift(struct session *session, const struct scene *clamp
 	struct error error = {0};
 	struct scene plain;
 	struct suffix suffix = session->suffix;
-	session_drop_suffix(session);
+	session_take_suffix(session);
 	expect_ok(scene_run(&plain, session, true, &error), &error);
 	expect_ok(session_add_suffix(session, suffix.count, 4, suffix.monitor_weight, &error), &error);
 	double change = 0, reference = 0;
@@ -300,7 +300,7 @@ static void check_base(struct session *session)
 	expect_ok(scene_run(&with, session, false, &error), &error);
 	assert_int_equal(with.prompt, PROMPT + SUFFIX);
 	assert_int_equal(with.total, TOTAL);
-	session_drop_suffix(session);
+	session_take_suffix(session);
 	expect_ok(scene_run(&plain, session, false, &error), &error);
 	expect_ok(session_add_suffix(session, suffix.count, 4, suffix.monitor_weight, &error), &error);
 	close_to("J of the base run", with.J, plain.J, 0);

@@ -322,7 +322,7 @@ static void test_decomposition(void **state)
 	assert_true(largest > 0.1);
 	assert_true(parts.identity_error < 1e-5 * largest);
 	/* Of a perturbation of nothing but that, at the prompt's last position. */
-	session_drop_suffix(session);
+	session_take_suffix(session);
 	recovery_destroy(&recovery);
 	set(session, "delta-layers", "1");
 	expect_ok(recovery_create(&recovery, session, &plain, NULL, &error), &error);
