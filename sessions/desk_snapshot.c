@@ -7,15 +7,12 @@
 
 #include "compute/base/file.h"
 #include "compute/base/mem.h"
-#include "sessions/desk.h"
+#include "sessions/desk_snapshot.h"
 #include "sessions/hooked_sae.h"
 #include "sessions/labels.h"
 #include "sessions/probe.h"
 
-/* Features listed at most: far more than anyone scrolls through, and quick to copy. */
-enum { MOST_FEATURES = 512 };
-
-static void copy_text(char *out, size_t size, const char *text)
+void snapshot_text(char *out, size_t size, const char *text)
 {
 	text_printable(out, size, text, strlen(text));
 }
@@ -34,7 +31,7 @@ static void status_line(struct snapshot *s, const struct desk *desk)
 	if (!session || !session->device)
 		return;
 	const struct device_info *device = device_get_info(session->device);
-	copy_text(s->device, sizeof s->device, device->name);
+	snapshot_text(s->device, sizeof s->device, device->name);
 	s->has_self_test = desk->has_self_test;
 	s->self_test_ok = desk->self_test.ok;
 	s->self_test_error = (float)desk->self_test.max_error;
@@ -43,7 +40,7 @@ static void status_line(struct snapshot *s, const struct desk *desk)
 	char *model = desk->options.model ? mem_printf("%s %dx%d", path_base(session->model.folder),
 						       session->model.arch.layers, session->model.arch.d)
 					  : mem_printf("demo %dx%d", session->model.arch.layers, session->model.arch.d);
-	copy_text(s->model, sizeof s->model, model);
+	snapshot_text(s->model, sizeof s->model, model);
 	free(model);
 	const struct sae_memory memory = session_sae_memory(session);
 	if (session->site_count == 0)
@@ -79,14 +76,14 @@ static void prompts(struct snapshot *s, const struct desk *desk)
 		const struct prompt *p = &desk->prompts.items[i];
 		const struct prompt_state *state = &desk->states[i];
 		struct snapshot_prompt *out = &s->prompts[i];
-		copy_text(out->id, sizeof out->id, p->id);
-		copy_text(out->task, sizeof out->task, p->task);
+		snapshot_text(out->id, sizeof out->id, p->id);
+		snapshot_text(out->task, sizeof out->task, p->task);
 		/* The end says what is asked: keep it where the text is too long. */
 		size_t n = strlen(p->text), room = sizeof out->text - 1;
 		const char *from = p->text + (n > room ? n - room : 0);
 		while (n > room && ((unsigned char)*from & 0xC0) == 0x80)
 			from++;
-		copy_text(out->text, sizeof out->text, from);
+		snapshot_text(out->text, sizeof out->text, from);
 		out->state = state->state;
 		out->state_stale = state->state != FLIP_UNKNOWN && state->clamp_serial != desk->clamp_serial;
 		if (state->state != FLIP_UNKNOWN)
@@ -124,14 +121,13 @@ static void piece(const struct session *session, uint32_t id, char *out, size_t 
 	strbuf_done(&raw);
 }
 
-/* With its spaces and controls to be seen. */
-static void token_piece(const struct session *session, uint32_t id, char *out, size_t size)
+void snapshot_token(char *out, size_t size, const struct session *session, uint32_t id)
 {
 	struct strbuf shown = {0};
 	if (session->model.tokenizer)
 		tokenizer_token_show(session->model.tokenizer, (int32_t)id, &shown);
 	if (shown.length > 0)
-		copy_text(out, size, shown.data);
+		snapshot_text(out, size, shown.data);
 	else
 		snprintf(out, size, "#%u", id);
 	strbuf_done(&shown);
@@ -189,7 +185,7 @@ static void states(struct snapshot *s, const struct desk *desk)
 		s->state[i].text_stale = desk->text_stale[i];
 		s->state[i].text = mem_alloc(n + 1, 1);
 		text_printable(s->state[i].text, n + 1, desk->texts[i], n);
-		copy_text(s->state[i].judge, sizeof s->state[i].judge, desk->verdicts[i]);
+		snapshot_text(s->state[i].judge, sizeof s->state[i].judge, desk->verdicts[i]);
 	}
 	s->flip = FLIP_UNKNOWN;
 	if (desk->has_base && desk->has_clamped && desk->base.has_objective)
@@ -211,7 +207,7 @@ static void suffix_tokens(struct snapshot *s, const struct desk *desk)
 			continue;
 		t->id = (uint32_t)desk->aside.nearest[i].id;
 		t->nearness = desk->aside.nearest[i].cosine;
-		token_piece(session, t->id, t->piece, sizeof t->piece);
+		snapshot_token(t->piece, sizeof t->piece, session, t->id);
 	}
 }
 
@@ -230,7 +226,7 @@ static void tokens(struct snapshot *s, const struct desk *desk)
 	for (int64_t i = 0; i < total; i++) {
 		struct snapshot_token *t = &s->tokens[i];
 		t->id = (uint32_t)(i < T ? session->prompt.ids[i] : session->objective.answer.ids[i - T]);
-		token_piece(session, t->id, t->piece, sizeof t->piece);
+		snapshot_token(t->piece, sizeof t->piece, session, t->id);
 		t->special = session->model.tokenizer && tokenizer_is_special(session->model.tokenizer, (int32_t)t->id);
 		t->generated = i >= T;
 		t->clamped = clamped && on[i];
@@ -258,244 +254,22 @@ static void input(struct snapshot *s, const struct desk *desk)
 {
 	const struct session *session = desk->session;
 	if (desk->prompt >= 0)
-		copy_text(s->task, sizeof s->task, desk->prompts.items[desk->prompt].task);
+		snapshot_text(s->task, sizeof s->task, desk->prompts.items[desk->prompt].task);
 	if (session->has_objective)
-		copy_text(s->objective, sizeof s->objective, session->objective.text);
+		snapshot_text(s->objective, sizeof s->objective, session->objective.text);
 	s->objective_choice_count = desk->objective_count;
 	s->objective_choices = mem_alloc((size_t)desk->objective_count, sizeof *s->objective_choices);
 	for (int i = 0; i < desk->objective_count; i++)
-		copy_text(s->objective_choices[i], sizeof s->objective_choices[i], desk->objectives[i]);
+		snapshot_text(s->objective_choices[i], sizeof s->objective_choices[i], desk->objectives[i]);
 	char *at = positions_text(&session->clamp_positions),
 	     *delta = session->suffix.count > 0 ? mem_strdup("suffix")
 						: positions_text(&session->settings.delta_positions);
-	copy_text(s->clamp_positions, sizeof s->clamp_positions, at);
-	copy_text(s->delta_positions, sizeof s->delta_positions, delta);
+	snapshot_text(s->clamp_positions, sizeof s->clamp_positions, at);
+	snapshot_text(s->delta_positions, sizeof s->delta_positions, delta);
 	free(at);
 	free(delta);
 	tokens(s, desk);
 	states(s, desk);
-}
-
-/* ---- features ---- */
-
-struct row {
-	uint32_t feature;
-	double key;
-	bool clamped;
-};
-
-static int by_key(const void *a, const void *b)
-{
-	const struct row *x = a, *y = b;
-	if (x->clamped != y->clamped)
-		return x->clamped ? -1 : 1;
-	if (x->key != y->key)
-		return x->key > y->key ? -1 : 1;
-	return (x->feature > y->feature) - (x->feature < y->feature);
-}
-
-static const struct clamp_rule *rule_of(const struct site *site, uint32_t feature)
-{
-	for (int64_t i = 0; i < site->rule_count; i++)
-		if (site->rules[i].feature == feature)
-			return &site->rules[i];
-	return NULL;
-}
-
-static bool matches(const struct desk *desk, const struct site *site, uint32_t feature)
-{
-	if (!desk->filter[0])
-		return false;
-	char number[16];
-	snprintf(number, sizeof number, "%u", feature);
-	if (strcmp(number, desk->filter) == 0)
-		return true;
-	for (int i = 0, n = labels_count(site->labels, feature); i < n; i++)
-		if (strcasestr(labels_get_nth(site->labels, feature, i), desk->filter))
-			return true;
-	return false;
-}
-
-static void fill_feature(struct snapshot_feature *f, const struct desk *desk, const struct site *site, uint32_t feature)
-{
-	*f = (struct snapshot_feature){.layer = site->sae.layer, .feature = feature};
-	f->activation = desk->z_base ? desk->z_base[feature] : 0;
-	const struct clamp_rule *rule = rule_of(site, feature);
-	if (rule) {
-		char *mode = clamp_mode_text(rule->mode, rule->value);
-		for (char *c = mode; *c; c++)
-			if (*c == ':')
-				*c = ' ';
-		f->clamped = true;
-		copy_text(f->clamp, sizeof f->clamp, mode);
-		free(mode);
-	}
-	if (desk->z_clamped) {
-		f->has_held = true;
-		f->held = desk->z_clamped[feature];
-	}
-	if (desk->ranking && desk->ranking_site == desk->site) {
-		f->has_attribution = true;
-		f->attribution = (float)desk->ranking[feature].attribution;
-	}
-	if (desk->z_recovered && desk->z_clamped) {
-		f->has_change = true;
-		f->change = desk->z_recovered[feature] - desk->z_clamped[feature];
-	}
-	copy_text(f->label, sizeof f->label, labels_get(site->labels, feature));
-}
-
-static double key_of(const struct desk *desk, uint32_t feature)
-{
-	switch (desk->sort) {
-	case SORT_ATTRIBUTION:
-		return desk->ranking && desk->ranking_site == desk->site ? desk->ranking[feature].attribution : 0;
-	case SORT_CHANGE:
-		return desk->z_recovered && desk->z_clamped
-			       ? fabs((double)desk->z_recovered[feature] - (double)desk->z_clamped[feature])
-			       : 0;
-	case SORT_ID:
-		return -(double)feature;
-	default:
-		return fabs((double)desk->z_base[feature]);
-	}
-}
-
-static void fill_site(struct snapshot_site *out, const struct site *site, const struct desk_sae *known)
-{
-	*out = (struct snapshot_site){
-		.layer = site->sae.layer,
-		.features = site->sae.features,
-		.clamped = (int)site->rule_count,
-		.bytes = site->sae.bytes,
-		.loaded = sae_loaded(&site->sae),
-		.refused = known->refused,
-		.has_fit = known->known,
-		.fit_stale = known->stale,
-		.fvu = (float)known->fit.fvu,
-		.l0 = (float)known->fit.l0,
-	};
-	snprintf(out->hook, sizeof out->hook, "%s", hook_name(site->sae.hook));
-	snprintf(out->act, sizeof out->act, "%s", sae_act_name(site->spec.act));
-}
-
-static void features(struct snapshot *s, const struct desk *desk)
-{
-	const struct session *session = desk->session;
-	s->sort = desk->sort;
-	copy_text(s->filter, sizeof s->filter, desk->filter);
-	s->site_count = session->site_count;
-	s->site_selected = desk->site;
-	for (int i = 0; i < session->site_count; i++)
-		fill_site(&s->sites[i], &session->sites[i], &desk->saes[i]);
-	char *mode = clamp_mode_text(desk->mode, desk->mode_value);
-	copy_text(s->clamp_mode, sizeof s->clamp_mode, mode);
-	free(mode);
-	if (!desk->z_base || session->site_count == 0)
-		return;
-	const struct site *site = &session->sites[desk->site];
-	size_t F = (size_t)site->sae.features, n = 0;
-	struct row *rows = mem_alloc(F, sizeof *rows);
-	float scale = 0;
-	for (size_t f = 0; f < F; f++) {
-		uint32_t feature = (uint32_t)f;
-		bool clamped = rule_of(site, feature) != NULL;
-		bool shown = desk->filter[0] ? matches(desk, site, feature)
-					     : desk->z_base[f] != 0 || clamped ||
-						       (desk->z_recovered && desk->z_recovered[f] != 0);
-		scale = fmaxf(scale, fabsf(desk->z_base[f]));
-		/* Clamped features stay on top, so that what is held can be watched. */
-		if (shown)
-			rows[n++] = (struct row){feature, key_of(desk, feature), clamped && desk->sort != SORT_ID};
-	}
-	qsort(rows, n, sizeof *rows, by_key);
-	s->feature_total = (int)n;
-	s->feature_count = (int)(n < MOST_FEATURES ? n : MOST_FEATURES);
-	s->feature_scale = scale;
-	s->features = mem_alloc((size_t)s->feature_count, sizeof *s->features);
-	for (int i = 0; i < s->feature_count; i++)
-		fill_feature(&s->features[i], desk, site, rows[i].feature);
-	free(rows);
-}
-
-/* ---- a feature's own view ---- */
-
-static void token_scores(struct snapshot_score *out, int *count, const struct session *session,
-			 const struct feature_score *from, int n)
-{
-	for (int i = 0; i < n && i < (int)ARRAY_LEN(((struct snapshot_view *)NULL)->promoted); i++) {
-		out[i].id = from[i].id;
-		out[i].score = from[i].score;
-		token_piece(session, from[i].id, out[i].text, sizeof out[i].text);
-		*count = i + 1;
-	}
-}
-
-static void view_usage(struct snapshot_view *v, const struct desk *desk)
-{
-	const struct feature_usage *usage = desk->view.usage;
-	v->reading = desk->view.reading;
-	v->prompts = desk->prompts.count;
-	if (!usage || usage->site != desk->view.site)
-		return;
-	uint32_t feature = desk->view.feature;
-	v->has_usage = true;
-	v->prompts_done = usage->done;
-	v->prompts_skipped = usage->skipped;
-	v->active_prompts = (int)usage->on_prompts[feature];
-	v->tokens = usage->tokens;
-	v->active_tokens = usage->on_tokens[feature];
-	const struct usage_example *e = usage->examples + (size_t)feature * USAGE_EXAMPLES;
-	for (int i = 0; i < USAGE_EXAMPLES && e[i].activation != 0; i++) {
-		struct snapshot_example *out = &v->examples[v->example_count++];
-		const struct usage_context *context = &desk->view.contexts[i];
-		copy_text(out->prompt, sizeof out->prompt, desk->prompts.items[e[i].prompt].id);
-		out->position = (int)e[i].position;
-		out->activation = e[i].activation;
-		memcpy(out->before, context->before, sizeof out->before);
-		memcpy(out->token, context->token, sizeof out->token);
-		memcpy(out->after, context->after, sizeof out->after);
-	}
-}
-
-static void view(struct snapshot *s, const struct desk *desk)
-{
-	const struct desk_view *from = &desk->view;
-	if (!from->open)
-		return;
-	const struct site *site = &desk->session->sites[from->site];
-	struct snapshot_view *v = s->view = mem_alloc(1, sizeof *v);
-	v->layer = site->sae.layer;
-	snprintf(v->hook, sizeof v->hook, "%s", hook_name(site->sae.hook));
-	v->feature = from->feature;
-	v->features = site->sae.features;
-	v->label_count = labels_count(site->labels, from->feature);
-	v->labels = mem_alloc((size_t)v->label_count, sizeof *v->labels);
-	for (int i = 0; i < v->label_count; i++)
-		v->labels[i] = mem_strdup(labels_get_nth(site->labels, from->feature, i));
-	char *page = feature_page(site, from->feature);
-	copy_text(v->page, sizeof v->page, page && strlen(page) < sizeof v->page ? page : "");
-	free(page);
-	v->encoder_norm = from->facts.encoder_norm;
-	v->decoder_norm = from->facts.decoder_norm;
-	v->has_alignment = from->facts.has_alignment;
-	v->alignment = from->facts.alignment;
-	v->has_training_rate = site->spec.training_rates != NULL;
-	if (site->spec.training_rates)
-		v->training_rate = (double)site->spec.training_rates[from->feature];
-	token_scores(v->promoted, &v->promoted_count, desk->session, from->facts.promoted, from->facts.promoted_count);
-	token_scores(v->demoted, &v->demoted_count, desk->session, from->facts.demoted, from->facts.demoted_count);
-	for (int i = 0; i < from->facts.near_count; i++) {
-		v->near[i].id = from->facts.near[i].id;
-		v->near[i].score = from->facts.near[i].score;
-		copy_text(v->near[i].text, sizeof v->near[i].text, labels_get(site->labels, v->near[i].id));
-		v->near_count++;
-	}
-	v->token_count = (int)from->length;
-	for (int i = 0; i < STATE_COUNT; i++)
-		if (from->along[i])
-			v->along[i] = mem_copy(from->along[i], (size_t)from->length * sizeof **from->along);
-	view_usage(v, desk);
 }
 
 /* ---- recovery ---- */
@@ -512,7 +286,7 @@ static void setting_values(struct snapshot *s, const struct desk *desk, const st
 		for (int i = 0; i < n; i++) {
 			char *value = suffix ? suffix_options_get(&desk->suffix, suffix_setting_name(i).name)
 					     : settings_get(settings, setting_names[i].name);
-			copy_text(s->settings_of[of].values[i], sizeof *s->settings_of[of].values, value);
+			snapshot_text(s->settings_of[of].values[i], sizeof *s->settings_of[of].values, value);
 			free(value);
 		}
 	}
@@ -537,7 +311,7 @@ static void recovery(struct snapshot *s, const struct desk *desk)
 	const struct desk_run *run = &desk->run;
 	const struct recovery_settings *settings = desk->aside.on ? &desk->aside.settings : &desk->session->settings;
 	char *summary = settings_summary(settings);
-	copy_text(s->settings, sizeof s->settings, summary);
+	snapshot_text(s->settings, sizeof s->settings, summary);
 	free(summary);
 	setting_values(s, desk, settings);
 	if (desk->aside.on)
@@ -603,8 +377,8 @@ static void decomposition(struct snapshot *s, const struct desk *desk)
 			c->top[t].layer = from->top[t].layer;
 			c->top[t].feature = from->top[t].feature;
 			c->top[t].change = from->top[t].change;
-			copy_text(c->top[t].label, sizeof c->top[t].label,
-				  labels_get(desk->session->sites[site].labels, from->top[t].feature));
+			snapshot_text(c->top[t].label, sizeof c->top[t].label,
+				      labels_get(desk->session->sites[site].labels, from->top[t].feature));
 			c->top_count++;
 		}
 		c->token_count = s->token_count;
@@ -640,7 +414,7 @@ static void hint(struct snapshot *s, const struct desk *desk)
 static void sessions(struct snapshot *s, const struct desk *desk)
 {
 	if (desk->run.path)
-		copy_text(s->session, sizeof s->session, path_base(desk->run.path));
+		snapshot_text(s->session, sizeof s->session, path_base(desk->run.path));
 	s->session_count = desk->session_count;
 	s->sessions_serial = desk->sessions_serial;
 	if (desk->session_count > 0)
@@ -683,8 +457,8 @@ struct snapshot *desk_snapshot(const struct desk *desk)
 		return s;
 	prompts(s, desk);
 	input(s, desk);
-	features(s, desk);
-	view(s, desk);
+	snapshot_features(s, desk);
+	snapshot_view(s, desk);
 	recovery(s, desk);
 	decomposition(s, desk);
 	hint(s, desk);
@@ -694,69 +468,4 @@ struct snapshot *desk_snapshot(const struct desk *desk)
 	for (size_t i = 0; i < desk->log_count; i++)
 		s->log[i] = (struct snapshot_log){mem_strdup(desk->log[i].command), mem_strdup(desk->log[i].result)};
 	return s;
-}
-
-enum { CURVES = 10 };
-
-static void curves_of(float **out[CURVES], struct snapshot_history *h)
-{
-	float **const curves[CURVES] = {&h->objective,	&h->loss,   &h->drift,	  &h->drift_relative, &h->decode_drift,
-					&h->delta_norm, &h->cosine, &h->gradient, &h->projected,      &h->monitor};
-	memcpy(out, curves, sizeof curves);
-}
-
-void snapshot_history_copy(struct snapshot_history *out, const struct snapshot_history *history)
-{
-	float **curves[CURVES];
-	*out = *history;
-	curves_of(curves, out);
-	for (int i = 0; i < CURVES; i++)
-		*curves[i] = *curves[i] ? mem_copy(*curves[i], (size_t)history->steps * sizeof **curves[i]) : NULL;
-}
-
-void snapshot_history_done(struct snapshot_history *history)
-{
-	float **curves[CURVES];
-	curves_of(curves, history);
-	for (int i = 0; i < CURVES; i++)
-		free(*curves[i]);
-	*history = (struct snapshot_history){0};
-}
-
-void snapshot_free(struct snapshot *s)
-{
-	if (!s)
-		return;
-	for (int i = 0; i < STATE_COUNT; i++)
-		free(s->state[i].text);
-	for (int i = 0; i < s->component_count; i++)
-		free(s->components[i].per_token);
-	for (int i = 0; i < s->log_count; i++) {
-		free(s->log[i].command);
-		free(s->log[i].result);
-	}
-	snapshot_history_done(&s->history);
-	snapshot_history_done(&s->method.history);
-	for (int i = 0; i + 1 < s->run_count; i++)
-		snapshot_history_done(&s->earlier[i].history);
-	free(s->earlier);
-	if (s->view) {
-		for (int i = 0; i < s->view->label_count; i++)
-			free(s->view->labels[i]);
-		for (int i = 0; i < STATE_COUNT; i++)
-			free(s->view->along[i]);
-		free(s->view->labels);
-		free(s->view);
-	}
-	free(s->sessions);
-	comparison_release(&s->comparison);
-	free(s->prompts);
-	free(s->objective_choices);
-	free(s->tokens);
-	free(s->features);
-	for (int i = 0; i < SETTINGS_OF_COUNT; i++)
-		free(s->settings_of[i].values);
-	free(s->components);
-	free(s->log);
-	free(s);
 }
