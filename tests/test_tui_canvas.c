@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <math.h>
+#include <string.h>
 
 #include "compute/base/mem.h"
 #include "tests/toolkit_demo.h"
@@ -121,6 +122,13 @@ static void test_numbers_are_short(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		assert_string_equal(format_number(out, cases[i].value), cases[i].plain);
 		assert_string_equal(format_signed(out, cases[i].value), cases[i].sign);
+	}
+	/* Columns are made for this. */
+	for (double value = 1e-12; value < 1e12; value *= 1.07) {
+		if (strlen(format_number(out, value)) > 6)
+			fail_msg("%.6g is '%s'", value, out);
+		if (strlen(format_signed(out, -value)) > 7)
+			fail_msg("%.6g is '%s'", -value, out);
 	}
 	assert_string_equal(format_duration(out, .34), "340 ms");
 	assert_string_equal(format_duration(out, 125), "2 min 5 s");

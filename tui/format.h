@@ -7,7 +7,8 @@
 #define FORMAT_SIZE 24
 
 /* About three significant digits without a leading zero: ".81", "3.2", "120",
- * ".0004", "2e-7"; NaN, which stands for unknown, is "·". Each returns `out`. */
+ * ".00040", "2e-7"; at most six characters, or seven with a sign. NaN, which stands for
+ * unknown, is "·". Each returns `out`. */
 const char *format_number(char out[FORMAT_SIZE], double value);
 /* The same with a sign: "+2.2", "-2.8", "0". */
 const char *format_signed(char out[FORMAT_SIZE], double value);

@@ -69,7 +69,7 @@ static void draw_read(const struct snapshot *s, const struct canvas *c, int row,
 		char number[FORMAT_SIZE];
 		bool known = state->known && read < state->read_count;
 		double p = known ? (double)state->reads[read].probability : NAN;
-		int col = column_at(k, i), bar = k->width - 7;
+		int col = column_at(k, i), bar = k->width - 8;
 		if (known && !piece)
 			piece = state->reads[read].piece;
 		canvas_bar(c, row, col, bar, state_style(state, i), p);

@@ -81,14 +81,15 @@ static struct table lay_out(int cols)
 	t.bar_cols = cols >= 60 ? 8 : cols >= 36 ? 6 : cols - 20;
 	t.value = t.bar + t.bar_cols + 1;
 	int at = t.value + 5;
+	/* Numbers take up to six columns, seven with a sign, and have a blank in front. */
 	if (cols >= 44) {
 		t.attribution = at;
-		at += 6;
+		at += 8;
 	}
 	if (cols >= 60) {
 		t.held = at;
-		t.change = at + 6;
-		at += 12;
+		t.change = at + 7;
+		at += 15;
 	}
 	t.label = cols - at >= 10 ? at : 0;
 	return t;
@@ -104,11 +105,11 @@ static void draw_header(const struct snapshot *s, const struct canvas *c, const 
 	canvas_field(c, 0, t->bar, t->bar_cols, ROLE_NOTE, scale > 0 ? text : "");
 	canvas_text_right(c, 0, t->value + 4, ROLE_NOTE, "act");
 	if (t->attribution)
-		canvas_text_right(c, 0, t->attribution + 5, ROLE_NOTE, "attr");
+		canvas_text_right(c, 0, t->attribution + 7, ROLE_NOTE, "attr");
 	if (t->held)
-		canvas_text_right(c, 0, t->held + 5, ROLE_NOTE, "held");
+		canvas_text_right(c, 0, t->held + 6, ROLE_NOTE, "held");
 	if (t->change)
-		canvas_text_right(c, 0, t->change + 5, ROLE_NOTE, "Δ r-c");
+		canvas_text_right(c, 0, t->change + 7, ROLE_NOTE, "Δ r-c");
 	if (t->label)
 		canvas_field(c, 0, t->label, c->cols - t->label - 1, ROLE_NOTE, "label");
 }
@@ -134,13 +135,13 @@ static void draw_row(const struct workbench *wb, const struct canvas *c, int row
 		canvas_bar(c, row, t->bar, t->bar_cols, style, scale > 0 ? value / scale : NAN);
 	canvas_text_right(c, row, t->value + 4, ROLE_TEXT, format_number(number, (double)f->activation));
 	if (t->attribution)
-		canvas_text_right(c, row, t->attribution + 5, ROLE_TEXT,
+		canvas_text_right(c, row, t->attribution + 7, ROLE_TEXT,
 				  format_signed(number, f->has_attribution ? (double)f->attribution : NAN));
 	if (t->held)
-		canvas_text_right(c, row, t->held + 5, ROLE_CLAMPED,
+		canvas_text_right(c, row, t->held + 6, ROLE_CLAMPED,
 				  format_number(number, f->has_held ? (double)f->held : NAN));
 	if (t->change)
-		canvas_text_right(c, row, t->change + 5, ROLE_RECOVERED,
+		canvas_text_right(c, row, t->change + 7, ROLE_RECOVERED,
 				  format_signed(number, f->has_change ? (double)f->change : NAN));
 	if (t->label)
 		canvas_field(c, row, t->label, c->cols - t->label - 1, ROLE_TEXT, f->label);
