@@ -41,6 +41,7 @@ static const char *flip_words(const struct snapshot *s)
 struct columns {
 	int label, width; /* of the label, of each of the three */
 };
+enum { NUMBER_COLS = 7 }; /* a probability and a blank, at the end of each of the three */
 
 static int column_at(const struct columns *k, int which)
 {
@@ -69,7 +70,7 @@ static void draw_read(const struct snapshot *s, const struct canvas *c, int row,
 		char number[FORMAT_SIZE];
 		bool known = state->known && read < state->read_count;
 		double p = known ? (double)state->reads[read].probability : NAN;
-		int col = column_at(k, i), bar = k->width - 8;
+		int col = column_at(k, i), bar = k->width - NUMBER_COLS - 1;
 		if (known && !piece)
 			piece = state->reads[read].piece;
 		canvas_bar(c, row, col, bar, state_style(state, i), p);
@@ -114,8 +115,9 @@ static int draw_top(const struct snapshot *s, const struct canvas *c, int row, i
 			const struct snapshot_read *read = &s->state[i].top[n];
 			char number[FORMAT_SIZE];
 			int col = column_at(k, i);
-			canvas_field(c, row + n, col, k->width - 7, state_style(&s->state[i], i), read->piece);
-			canvas_text(c, row + n, col + k->width - 6, state_style(&s->state[i], i),
+			int piece_cols = k->width - NUMBER_COLS - 1;
+			canvas_field(c, row + n, col, piece_cols, state_style(&s->state[i], i), read->piece);
+			canvas_text(c, row + n, col + piece_cols + 1, state_style(&s->state[i], i),
 				    format_number(number, (double)read->probability));
 		}
 	return row + most + 1;
