@@ -60,6 +60,7 @@ struct desk_run {
 	int64_t shown;
 	bool live, evaluated;
 	int64_t show_ms; /* how long showing a state took */
+	bool slow;	 /* a step takes so long that the next is not begun before it is known */
 	struct recovery_final final;
 	float *delta; /* [rows, d] */
 };

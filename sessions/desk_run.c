@@ -11,6 +11,8 @@
 /* About how long a slice of steps may take: keys and frames come in between. With a large
  * model showing a state takes long itself, and steps get as much time, up to the most. */
 enum { SLICE_MS = 25, MOST_SLICE_MS = 200, CHECKPOINT_STEPS = 10 };
+/* Steps that the device is given at a time where they are quick: what is begun can't be stopped. */
+enum { STEPS_AHEAD = 4 };
 
 /* A journal that can't be written is said once; the run goes on. */
 static void journal_failed(struct desk *desk, const struct error *error)
@@ -150,6 +152,7 @@ enum status desk_run_begin(struct desk *desk, const struct desk_start *start, st
 	run->delta = mem_alloc((size_t)(recovery_rows(run->recovery) * desk->session->model.arch.d), sizeof(float));
 	run->live = true;
 	run->running = true;
+	run->slow = true; /* not known yet */
 	run->verb = verb_of(desk);
 	open_journal(desk, first);
 	free(first);
@@ -216,16 +219,17 @@ void desk_run_slice(struct desk *desk)
 	if (run->show_ms > slice)
 		slice = run->show_ms < MOST_SLICE_MS ? run->show_ms : MOST_SLICE_MS;
 	enum status status = STATUS_OK;
-	/* A few steps in flight at a time, until the slice is used up. */
 	while (status == STATUS_OK && end - begin < slice &&
 	       recovery_steps(run->recovery) < recovery_planned(run->recovery)) {
-		status = recovery_advance(run->recovery, 4, &error);
+		int64_t before = end, ahead = run->slow ? 1 : STEPS_AHEAD;
+		status = recovery_advance(run->recovery, ahead, &error);
 		end = desk_now_ms();
+		run->slow = end - before > SLICE_MS * ahead / STEPS_AHEAD;
 	}
 	run->wall_s += (double)(end - begin) / 1000;
 	journal_steps(desk);
 	bool through = recovery_steps(run->recovery) >= recovery_planned(run->recovery);
-	if (status == STATUS_OK && run->live && !through)
+	if (status == STATUS_OK && run->live && !through && !atomic_load(&desk->cancel))
 		status = desk_run_show(desk, recovery_steps(run->recovery), &error);
 	run->show_ms = desk_now_ms() - end;
 	if (status == STATUS_CANCELLED) {
@@ -255,13 +259,16 @@ void desk_run_pause(struct desk *desk)
 {
 	struct desk_run *run = &desk->run;
 	struct error error;
+	int64_t step = run->live ? recovery_steps(run->recovery) : run->shown;
 	run->running = false;
 	run->paused = true;
 	desk_end_job(desk);
-	/* Steps may have been made since the one shown was evaluated. */
-	enum status status = desk_run_show(desk, run->live ? recovery_steps(run->recovery) : run->shown, &error);
-	desk_report(desk, status, &error);
 	desk_notice(desk, "the recovery is paused at step %lld; r goes on", (long long)recovery_steps(run->recovery));
+	/* Steps may have been made since the one shown was evaluated, which takes long with a large model. */
+	if (!run->evaluated || run->shown != step) {
+		(void)desk_pulse(desk);
+		desk_report(desk, desk_run_show(desk, step, &error), &error);
+	}
 }
 
 /* All that belongs to the run; a suffix stays. */
